@@ -1,0 +1,91 @@
+//! What we owe the user about each object, made by the same compilation as the snapshot.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Invalid, Meta, ObjectRef, SourceId};
+
+/// What became of every object that is ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// By object. Objects of another controller's class are not in it.
+    pub objects: BTreeMap<ObjectRef, ObjectReport>,
+}
+
+/// What became of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectReport {
+    /// Age and generation of the object that was compiled.
+    pub meta: Meta,
+    /// What is wrong, most important first; empty where all is well.
+    pub problems: Vec<Problem>,
+    /// Where the object came from: only Kubernetes has a status to write.
+    pub source: SourceId,
+}
+
+/// Something that is wrong with an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What it does to the object.
+    pub effect: Effect,
+    /// What and where it is.
+    pub invalid: Invalid,
+}
+
+/// What a problem does to its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// The object, or a host of it, is not served at all, or refuses its clients.
+    Refused,
+    /// The object is served, but a reference of it is not resolved: for example a Service without such a port.
+    Unresolved,
+    /// The object is served with an older value: for example the last good certificate.
+    Stale,
+}
+
+/// A condition as Kubernetes objects carry it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// The condition's type.
+    pub kind: &'static str,
+    /// For people.
+    pub message: String,
+    /// CamelCase, for machines.
+    pub reason: &'static str,
+    /// Whether it holds.
+    pub status: bool,
+}
+
+impl ObjectReport {
+    /// The conditions of the object, in this order:
+    /// - `Accepted`: false when the object or part of it is refused (APISIX's type; reason `Accepted` or the cause);
+    /// - `ResolvedRefs`: false when a Secret, Service or port is missing or unusable;
+    /// - `Programmed`: true when the running proxy serves the object as written.
+    pub fn conditions(&self) -> [Condition; 3] {
+        use crate::model::Reason::{Conflict, InvalidSpec, Unsupported};
+        let is_spec = |p: &&Problem| matches!(p.invalid.reason, Conflict | InvalidSpec | Unsupported);
+        let own = self.first(|p| is_spec(p) && p.effect == Effect::Refused);
+        let reference = self.first(|p| !is_spec(p) || p.effect == Effect::Unresolved);
+        let any = self.first(|_| true);
+        [
+            Self::condition("Accepted", "Accepted", "the object is valid", own),
+            Self::condition("ResolvedRefs", "ResolvedRefs", "every reference is resolved", reference),
+            Self::condition("Programmed", "Programmed", "the proxy serves this object", any),
+        ]
+    }
+
+    fn first(&self, wanted: impl Fn(&&Problem) -> bool) -> Vec<&Problem> {
+        self.problems.iter().filter(wanted).collect()
+    }
+
+    fn condition(kind: &'static str, good: &'static str, message: &str, problems: Vec<&Problem>) -> Condition {
+        match problems.first() {
+            None => Condition { kind, message: message.to_owned(), reason: good, status: true },
+            Some(first) => Condition {
+                kind,
+                message: problems.iter().map(|p| p.invalid.to_string()).collect::<Vec<_>>().join("; "),
+                reason: first.invalid.reason.as_str(),
+                status: false,
+            },
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Portcullis: a Kubernetes ingress controller that enforces mutual TLS per host.
+//!
+//! ```text
+//! sources ── Change ─► world ──► compile ── Snapshot ─► ArcSwap ──► proxy
+//!                                   └────── Report ───► status writer (leader)
+//! ```
+//! Modules are listed in the direction of that flow; docs/architecture.md tells who may import whom, and a test below
+//! keeps it so.
+
+pub mod api;
+pub mod model;
+pub mod source;
+pub mod world;
+
+pub mod trust;
+
+pub mod snapshot;
+
+pub mod compile;
+
+pub mod proxy;
+
+pub mod status;
+
+pub mod body;
+pub mod drain;
+pub mod log;
+pub mod pool;
+
+#[cfg(test)]
+mod layers;

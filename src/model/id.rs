@@ -1,0 +1,109 @@
+//! What an object is called and where it came from.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The kinds of object that a source may deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `apisix.apache.org` ApisixRoute.
+    ApisixRoute,
+    /// `apisix.apache.org` ApisixTls.
+    ApisixTls,
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice,
+    /// `networking.k8s.io/v1` IngressClass (cluster-scoped: its key has an empty namespace).
+    IngressClass,
+    /// `v1` Secret.
+    Secret,
+    /// `v1` Service.
+    Service,
+}
+
+impl Kind {
+    /// Every kind, in declaration order.
+    pub const ALL: [Self; 6] =
+        [Self::ApisixRoute, Self::ApisixTls, Self::EndpointSlice, Self::IngressClass, Self::Secret, Self::Service];
+
+    /// The kind as Kubernetes spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ApisixRoute => "ApisixRoute",
+            Self::ApisixTls => "ApisixTls",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::IngressClass => "IngressClass",
+            Self::Secret => "Secret",
+            Self::Service => "Service",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Namespace and name of an object; cheap to clone. The namespace of a cluster-scoped object is empty.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// The namespace, or empty.
+    pub namespace: Arc<str>,
+    /// The name within the namespace.
+    pub name: Arc<str>,
+}
+
+impl ObjectKey {
+    /// The key of `namespace`/`name`.
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            return f.write_str(&self.name);
+        }
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A kind and a key: which object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// The object's kind.
+    pub kind: Kind,
+    /// Its namespace and name.
+    pub key: ObjectKey,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.key)
+    }
+}
+
+/// Which source an object came from. Where two sources deliver an object of one kind and key, the smaller one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceId {
+    /// The Kubernetes API server.
+    Kubernetes,
+    /// Directories of YAML files.
+    Manifests,
+}
+
+/// The metadata that takes part in decisions. The resource version is left out on purpose: a status write changes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// `metadata.creationTimestamp` as seconds since the epoch, 0 where there is none. The oldest object owns a host.
+    pub created: i64,
+    /// `metadata.generation`, 0 where there is none; conditions report it as `observedGeneration`.
+    pub generation: i64,
+}

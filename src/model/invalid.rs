@@ -1,0 +1,73 @@
+//! Why an object, or a part of it, cannot be used.
+
+use std::fmt;
+
+/// The machine-readable cause, used as a condition's `reason`. Names follow the Gateway API's where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Another object owns the host.
+    Conflict,
+    /// The API server refused to show a referenced object.
+    Forbidden,
+    /// A client CA bundle is empty, broken or holds no certificate authority.
+    InvalidCaCertificate,
+    /// A certificate or key is broken, or the two do not belong together.
+    InvalidCertificate,
+    /// A field has a value that cannot be honoured (APISIX's own word for it).
+    InvalidSpec,
+    /// A referenced object does not exist.
+    RefNotFound,
+    /// A field is understood but not served by this version.
+    Unsupported,
+}
+
+impl Reason {
+    /// The reason in a condition's CamelCase.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Conflict => "Conflict",
+            Self::Forbidden => "Forbidden",
+            Self::InvalidCaCertificate => "InvalidCACertificate",
+            Self::InvalidCertificate => "InvalidCertificate",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::RefNotFound => "RefNotFound",
+            Self::Unsupported => "Unsupported",
+        }
+    }
+}
+
+/// A refusal of configuration that names the field and says what to do. It becomes a condition, never a panic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The field's path in the object, for example `spec.http[0].match.paths[1]`.
+    pub field: String,
+    /// What is wrong and what to write instead, as a sentence without a final dot.
+    pub message: String,
+    /// The machine-readable cause.
+    pub reason: Reason,
+}
+
+impl Invalid {
+    /// An [`Invalid`] of `reason` at `field`.
+    pub fn new(reason: Reason, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into(), reason }
+    }
+
+    /// A value that cannot be honoured.
+    pub fn spec(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(Reason::InvalidSpec, field, message)
+    }
+
+    /// A field that this version does not serve.
+    pub fn unsupported(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(Reason::Unsupported, field, message)
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+impl std::error::Error for Invalid {}

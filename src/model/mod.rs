@@ -1,0 +1,21 @@
+//! Our nouns, free of Kubernetes, TLS and HTTP libraries: what a source parses objects into and what `compile` joins.
+//!
+//! Every type is plain data with `Eq`, because equality is what keeps resyncs and status echoes from causing work.
+
+mod host;
+mod id;
+mod invalid;
+mod path;
+mod route;
+mod secret;
+mod service;
+mod tls;
+
+pub use host::{HostName, HostPattern};
+pub use id::{Kind, Meta, ObjectKey, ObjectRef, SourceId};
+pub use invalid::{Invalid, Reason};
+pub use path::PathPattern;
+pub use route::{BackendRef, Granularity, Methods, PortRef, Route, Rule, Timeouts};
+pub use secret::Secret;
+pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
+pub use tls::{ClientAuthRef, DEFAULT_DEPTH, TlsHost};

@@ -1,0 +1,58 @@
+//! What the proxy reads: one immutable value per published configuration. No Kubernetes type, no PEM, nothing left to
+//! compile at request time.
+
+mod client_auth;
+mod dump;
+mod hosts;
+mod routes;
+mod tls;
+mod upstream;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use client_auth::{ClientAuth, Identity, PolicyId};
+pub use dump::Dump;
+pub use hosts::HostTable;
+pub use routes::{HostRoutes, Route, RouteStats};
+pub use tls::{HostTls, Policy};
+pub use upstream::{Address, Backends, Connection, Endpoint, Upstream};
+
+use crate::model::HostName;
+
+/// The published configuration. The proxy loads it once per handshake and once per request.
+pub type Current = ArcSwap<Snapshot>;
+
+/// One published configuration.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counts the snapshots of this process; 0 is the empty one before anything was compiled.
+    pub generation: u64,
+    /// Routes by host.
+    pub routes: HostTable<HostRoutes>,
+    /// TLS by host.
+    pub tls: HostTable<Arc<HostTls>>,
+}
+
+impl Snapshot {
+    /// The TLS settings that a handshake for `sni` uses: the exact host, else the one wildcard that covers one label.
+    pub fn handshake(&self, sni: &HostName) -> Option<&Arc<HostTls>> {
+        self.tls.one_label(sni)
+    }
+
+    /// The policy that protects `host`: of the exact host, else of the longest wildcard, whatever the number of labels.
+    /// (Wider than [`Snapshot::handshake`] on purpose: a route for `*.a.example` serves `x.y.a.example`, so the policy of
+    /// `*.a.example` must protect it.)
+    pub fn policy(&self, host: &HostName) -> &Policy {
+        self.tls.most_specific(host).map_or(&Policy::Open, |tls| &tls.policy)
+    }
+
+    /// The route for a request: the most specific host whose routes match. A host's routes that do not match fall through
+    /// to a less specific host (APISIX's `radixtree_host_uri`).
+    ///
+    /// `path` is the path of the request target, without the query.
+    pub fn route(&self, host: &HostName, method: &str, path: &str) -> Option<&Arc<Route>> {
+        self.routes.covering(host).find_map(|routes| routes.find(method, path))
+    }
+}

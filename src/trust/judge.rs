@@ -1,0 +1,167 @@
+//! The judgement of a client's certificate chain.
+
+use std::cell::Cell;
+
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime};
+use webpki::{EndEntityCert, Error, KeyUsage, RawPublicKeyEntity};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+
+use super::anchors::seconds;
+use super::{Anchors, Refusal, openssl};
+
+/// webpki stops at this many intermediates (its `MAX_SUB_CA_COUNT`); longer chains go to the other verifier.
+const WEBPKI_INTERMEDIATES: usize = 6;
+
+/// Judges `chain`, the client's own certificate first, against `anchors`: signatures, validity, constraints, key usage and
+/// extended key usage for client authentication, and no more than `depth` intermediates between the two.
+///
+/// webpki judges what it can. X.509 v1 leaves, which `openssl x509 -req` makes without extensions and webpki refuses, and
+/// chains beyond webpki's limit are judged by AWS-LC's `X509_verify_cert`, after the checks that it would be laxer about.
+///
+/// Returns until when the verdict holds: the earliest `notAfter` of what the client sent.
+///
+/// # Errors
+/// Why the chain is refused.
+pub fn judge(chain: &[CertificateDer<'_>], anchors: &Anchors, depth: u32, now: UnixTime) -> Result<UnixTime, Refusal> {
+    let Some((leaf, intermediates)) = chain.split_first() else { return Err(Refusal::NotPresent) };
+    let refused = |why: &str| Refusal::NotVerified(why.to_owned());
+    let parsed = parse(leaf).ok_or_else(|| refused("the client certificate is no X.509 certificate"))?;
+    if parsed.key_usage().map_err(|_| refused("broken keyUsage"))?.is_some_and(|usage| !usage.value.digital_signature())
+    {
+        return Err(refused("keyUsage does not allow digitalSignature"));
+    }
+    let valid: Vec<_> = anchors.valid(now).collect();
+    if valid.is_empty() {
+        return Err(refused("every client CA certificate is expired or not yet valid"));
+    }
+    let beyond_webpki = parsed.version() == X509Version::V1
+        || (depth as usize > WEBPKI_INTERMEDIATES && intermediates.len() > WEBPKI_INTERMEDIATES);
+    if beyond_webpki {
+        by_openssl(leaf, intermediates, &valid.iter().map(|(_, der)| der.as_ref()).collect::<Vec<_>>(), depth, now)?;
+    } else {
+        let trusted: Vec<_> = valid.iter().map(|(trust, _)| (*trust).clone()).collect();
+        by_webpki(leaf, intermediates, &trusted, depth, now)?;
+    }
+    Ok(valid_until(&parsed, intermediates, now))
+}
+
+fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
+    X509Certificate::from_der(der).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, certificate)| certificate)
+}
+
+/// The earliest `notAfter` among the leaf and those intermediates that are valid now. An intermediate that took no part
+/// can only make the verdict be renewed earlier.
+fn valid_until(leaf: &X509Certificate<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> UnixTime {
+    let ends = intermediates.iter().filter_map(parse).map(|certificate| certificate.validity().not_after.timestamp());
+    let end = ends.filter(|end| *end >= seconds(now)).fold(leaf.validity().not_after.timestamp(), std::cmp::min);
+    UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(end).unwrap_or(0)))
+}
+
+fn by_webpki(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    anchors: &[rustls_pki_types::TrustAnchor<'_>],
+    depth: u32,
+    now: UnixTime,
+) -> Result<(), Refusal> {
+    let too_deep = Cell::new(None);
+    let within_depth = |path: &webpki::VerifiedPath<'_>| {
+        let found = path.intermediate_certificates().count();
+        if found > depth as usize {
+            too_deep.set(Some(found));
+            return Err(Error::MaximumPathDepthExceeded);
+        }
+        Ok(())
+    };
+    let verified = EndEntityCert::try_from(leaf).and_then(|leaf| {
+        let algorithms = webpki::ALL_VERIFICATION_ALGS;
+        let usage = KeyUsage::client_auth();
+        leaf.verify_for_usage(algorithms, anchors, intermediates, now, usage, None, Some(&within_depth)).map(|_| ())
+    });
+    verified.map_err(|error| {
+        Refusal::NotVerified(match (too_deep.get(), error) {
+            (Some(found), _) => format!("depth {found} exceeds {depth}"),
+            (None, error) => describe(&error),
+        })
+    })
+}
+
+/// webpki's errors in the words that our users know.
+fn describe(error: &Error) -> String {
+    match error {
+        Error::CaUsedAsEndEntity => "the client certificate is a certificate authority (CA:TRUE)".to_owned(),
+        Error::CertExpired { time, not_after } => {
+            let days = time.as_secs().saturating_sub(not_after.as_secs()) / 86_400;
+            format!("certificate has expired {days}d ago")
+        }
+        Error::CertNotValidYet { .. } => "certificate is not yet valid".to_owned(),
+        Error::RequiredEkuNotFound | Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
+            "extendedKeyUsage does not allow clientAuth".to_owned()
+        }
+        Error::UnknownIssuer => "unknown issuer".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn by_openssl(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    anchors: &[&[u8]],
+    depth: u32,
+    now: UnixTime,
+) -> Result<(), Refusal> {
+    let mut issuers = Vec::new();
+    for (index, certificate) in std::iter::once(leaf).chain(intermediates).enumerate() {
+        let refused = |why: String| Refusal::NotVerified(format!("certificate {}: {why}", index + 1));
+        let parsed = parse(certificate).ok_or_else(|| refused("is no X.509 certificate".to_owned()))?;
+        strong(&parsed).map_err(refused)?;
+        // An X.509 v1 certificate carries no CA flag: it never vouches for another.
+        if index > 0 && parsed.version() == X509Version::V3 {
+            issuers.push(certificate.as_ref());
+        }
+    }
+    openssl::verify(leaf, &issuers, anchors, depth, seconds(now)).map_err(Refusal::NotVerified)
+}
+
+/// Refuses what webpki refuses and AWS-LC would let pass: signatures with SHA-1 or MD5, and RSA keys under 2048 bits.
+fn strong(certificate: &X509Certificate<'_>) -> Result<(), String> {
+    use x509_parser::oid_registry as oid;
+    let accepted = [
+        oid::OID_PKCS1_SHA256WITHRSA,
+        oid::OID_PKCS1_SHA384WITHRSA,
+        oid::OID_PKCS1_SHA512WITHRSA,
+        oid::OID_PKCS1_RSASSAPSS,
+        oid::OID_SIG_ECDSA_WITH_SHA256,
+        oid::OID_SIG_ECDSA_WITH_SHA384,
+        oid::OID_SIG_ECDSA_WITH_SHA512,
+        oid::OID_SIG_ED25519,
+    ];
+    let algorithm = certificate.signature_algorithm.oid();
+    if !accepted.contains(algorithm) {
+        return Err(format!("signature algorithm {algorithm} is too weak or unknown"));
+    }
+    match certificate.public_key().parsed() {
+        Ok(x509_parser::public_key::PublicKey::RSA(key)) if key.key_size() < 2048 => {
+            Err(format!("RSA key of {} bits is too short", key.key_size()))
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Err("public key cannot be read".to_owned()),
+    }
+}
+
+/// Whether `signature` over `message` was made with the key of `certificate`, under one of `algorithms`: TLS's proof of
+/// possession, for certificates of every X.509 version.
+pub fn signed_by_holder(
+    certificate: &CertificateDer<'_>,
+    message: &[u8],
+    signature: &[u8],
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+) -> bool {
+    let Some(parsed) = parse(certificate) else { return false };
+    let key = SubjectPublicKeyInfoDer::from(parsed.public_key().raw);
+    let Ok(key) = RawPublicKeyEntity::try_from(&key) else { return false };
+    algorithms.iter().any(|algorithm| key.verify_signature(*algorithm, message, signature).is_ok())
+}
+
+#[cfg(test)]
+mod tests;
