@@ -10,7 +10,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::Deserialize;
 
-use super::IntOrString;
 use super::metadata::slim;
 
 /// A Service.
@@ -123,7 +122,7 @@ pub struct Secret {
     #[serde(default, deserialize_with = "slim")]
     pub metadata: ObjectMeta,
     /// Values as text: in manifests only, the API server folds them into `data`.
-    pub string_data: Option<BTreeMap<String, IntOrString>>,
+    pub string_data: Option<BTreeMap<String, String>>,
 }
 
 impl std::fmt::Debug for Secret {

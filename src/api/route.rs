@@ -6,7 +6,8 @@
 
 use kube::CustomResource;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::schema;
@@ -170,13 +171,25 @@ pub struct Backend {
 }
 
 /// A number or a text.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum IntOrString {
     /// A number.
     Int(i64),
     /// A text.
     String(String),
+}
+
+impl<'de> Deserialize<'de> for IntOrString {
+    // Not derived: serde's message for an untagged enum does not say what was expected.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Number(number) => number.as_i64().map(Self::Int),
+            Value::String(text) => Some(Self::String(text)),
+            _ => None,
+        }
+        .ok_or_else(|| D::Error::custom("expected a whole number or a text"))
+    }
 }
 
 /// A reference to an ApisixUpstream.
