@@ -26,6 +26,7 @@ pub mod body;
 pub mod drain;
 pub mod log;
 pub mod pool;
+pub mod readiness;
 
 #[cfg(test)]
 mod layers;
