@@ -1,7 +1,8 @@
 //! Our CustomResourceDefinitions.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, CustomResourceDefinitionVersion, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionVersion, JSONSchemaProps,
+    JSONSchemaPropsOrArray,
 };
 use kube::CustomResourceExt;
 use serde_json::Value;
@@ -16,8 +17,27 @@ use super::tls::ApisixTlsDefinition;
 /// conversion strategy `None` the API server prunes what the schema of the version asked for does not know.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![
-        served_as(ApisixRouteDefinition::crd(), &["v2beta1", "v2beta2", "v2beta3", "v2"]),
-        served_as(ApisixTlsDefinition::crd(), &["v1", "v2beta3", "v2"]),
+        definition(
+            ApisixRouteDefinition::crd(),
+            &["v2beta1", "v2beta2", "v2beta3", "v2"],
+            &[
+                ("Hosts", ".spec.http[*].match.hosts"),
+                ("URIs", ".spec.http[*].match.paths"),
+                // Of `backend` and of `backends`.
+                ("Target Service (HTTP)", ".spec.http..serviceName"),
+            ],
+        ),
+        definition(
+            ApisixTlsDefinition::crd(),
+            &["v1", "v2beta3", "v2"],
+            &[
+                ("SNIs", ".spec.hosts"),
+                ("Secret Name", ".spec.secret.name"),
+                ("Secret Namespace", ".spec.secret.namespace"),
+                ("Client CA Secret Name", ".spec.client.caSecret.name"),
+                ("Client CA Secret Namespace", ".spec.client.caSecret.namespace"),
+            ],
+        ),
     ]
 }
 
@@ -48,16 +68,31 @@ fn write_whole_numbers(json: &mut Value) {
     }
 }
 
-fn served_as(mut crd: CustomResourceDefinition, names: &[&str]) -> CustomResourceDefinition {
-    let mut versions = std::mem::take(&mut crd.spec.versions);
-    for version in &mut versions {
+/// A definition that is served in `versions`, with `columns` in what kubectl prints.
+fn definition(
+    mut crd: CustomResourceDefinition,
+    versions: &[&str],
+    columns: &[(&str, &str)],
+) -> CustomResourceDefinition {
+    let column = |kind: &str, name: &str, path: &str| CustomResourceColumnDefinition {
+        json_path: path.to_owned(),
+        name: name.to_owned(),
+        priority: name.starts_with("Target").then_some(1), // only with `-o wide`
+        type_: kind.to_owned(),
+        ..CustomResourceColumnDefinition::default()
+    };
+    let mut all: Vec<_> = columns.iter().map(|(name, path)| column("string", name, path)).collect();
+    all.push(column("string", "Accepted", ".status.conditions[?(@.type=='Accepted')].status"));
+    // The reason of the condition that any problem makes false.
+    all.push(column("string", "Reason", ".status.conditions[?(@.type=='Programmed')].reason"));
+    all.push(column("date", "Age", ".metadata.creationTimestamp"));
+    for mut version in std::mem::take(&mut crd.spec.versions) {
         if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             forbid_null(schema);
             schema.title = None; // the name of a Rust type
         }
-    }
-    for version in versions {
-        crd.spec.versions.extend(names.iter().map(|name| CustomResourceDefinitionVersion {
+        version.additional_printer_columns = Some(all.clone());
+        crd.spec.versions.extend(versions.iter().map(|name| CustomResourceDefinitionVersion {
             name: (*name).to_owned(),
             storage: *name == VERSION,
             ..version.clone()

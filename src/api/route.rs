@@ -24,13 +24,7 @@ use super::status::Status;
     plural = "apisixroutes",
     shortname = "ar",
     namespaced,
-    status = "Status",
-    printcolumn(name = "Hosts", type_ = "string", json_path = ".spec.http[*].match.hosts"),
-    printcolumn(name = "URIs", type_ = "string", json_path = ".spec.http[*].match.paths"),
-    printcolumn(name = "Target Service (HTTP)", type_ = "string", json_path = ".spec.http..serviceName", priority = 1),
-    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Programmed')].reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    status = "Status"
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

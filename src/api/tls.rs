@@ -17,15 +17,7 @@ use super::status::Status;
     plural = "apisixtlses",
     shortname = "atls",
     namespaced,
-    status = "Status",
-    printcolumn(name = "SNIs", type_ = "string", json_path = ".spec.hosts"),
-    printcolumn(name = "Secret Name", type_ = "string", json_path = ".spec.secret.name"),
-    printcolumn(name = "Secret Namespace", type_ = "string", json_path = ".spec.secret.namespace"),
-    printcolumn(name = "Client CA Secret Name", type_ = "string", json_path = ".spec.client.caSecret.name"),
-    printcolumn(name = "Client CA Secret Namespace", type_ = "string", json_path = ".spec.client.caSecret.namespace"),
-    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Programmed')].reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    status = "Status"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApisixTlsSpec {

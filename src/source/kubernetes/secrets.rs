@@ -99,7 +99,7 @@ async fn deliver<S, G, F>(
     referenced.mark_changed();
     loop {
         let new = tokio::select! {
-            changed = referenced.changed() => match changed {
+            latest = referenced.changed() => match latest {
                 Ok(()) => referenced.borrow_and_update().as_ref().map_or_else(Vec::new, |keys| wanted.want(keys)),
                 Err(_) => return,
             },
@@ -123,8 +123,8 @@ async fn deliver<S, G, F>(
                 }
                 Vec::new()
             }
-            Some((key, ticket, fetched)) = fetches.next() => {
-                let (new, wait) = wanted.fetched(&key, ticket, fetched);
+            Some((key, ticket, result)) = fetches.next() => {
+                let (new, wait) = wanted.fetched(&key, ticket, result);
                 if let Some(wait) = wait {
                     waits.push(Box::pin(async move { sleep(wait).await; key }));
                 }

@@ -18,7 +18,7 @@ const WAITS: [Duration; 5] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
     Duration::from_secs(4),
-    Duration::from_secs(8),
+    Duration::from_secs(5),
 ];
 
 /// Failures that lie further apart are not one outage. Longer than a request may take to fail.
