@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Invalid, Meta, ObjectRef, SourceId};
+use crate::model::{Effect, Meta, ObjectRef, Problem, SourceId};
 
 /// What became of every object that is ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,26 +20,6 @@ pub struct ObjectReport {
     pub problems: Vec<Problem>,
     /// Where the object came from: only Kubernetes has a status to write.
     pub source: SourceId,
-}
-
-/// Something that is wrong with an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// What it does to the object.
-    pub effect: Effect,
-    /// What and where it is.
-    pub invalid: Invalid,
-}
-
-/// What a problem does to its object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Effect {
-    /// The object, or a host of it, is not served at all, or refuses its clients.
-    Refused,
-    /// The object is served, but a reference of it is not resolved: for example a Service without such a port.
-    Unresolved,
-    /// The object is served with an older value: for example the last good certificate.
-    Stale,
 }
 
 /// A condition as Kubernetes objects carry it.
