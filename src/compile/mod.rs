@@ -47,3 +47,6 @@ pub fn compile(world: &World, context: &Context, previous: &Snapshot) -> Compile
     let snapshot = Snapshot { carried, generation: previous.generation + 1, routes, tls };
     Compiled { report, snapshot }
 }
+
+#[cfg(test)]
+mod tests;
