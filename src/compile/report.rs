@@ -47,9 +47,9 @@ impl ObjectReport {
         let reference = self.first(|p| !is_spec(p) || p.effect == Effect::Unresolved);
         let any = self.first(|_| true);
         [
-            Self::condition("Accepted", "Accepted", "the object is valid", own),
-            Self::condition("ResolvedRefs", "ResolvedRefs", "every reference is resolved", reference),
-            Self::condition("Programmed", "Programmed", "the proxy serves this object", any),
+            Self::condition("Accepted", "Accepted", "the object is valid", &own),
+            Self::condition("ResolvedRefs", "ResolvedRefs", "every reference is resolved", &reference),
+            Self::condition("Programmed", "Programmed", "the proxy serves this object", &any),
         ]
     }
 
@@ -57,7 +57,7 @@ impl ObjectReport {
         self.problems.iter().filter(wanted).collect()
     }
 
-    fn condition(kind: &'static str, good: &'static str, message: &str, problems: Vec<&Problem>) -> Condition {
+    fn condition(kind: &'static str, good: &'static str, message: &str, problems: &[&Problem]) -> Condition {
         match problems.first() {
             None => Condition { kind, message: message.to_owned(), reason: good, status: true },
             Some(first) => Condition {

@@ -8,11 +8,11 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose}
 
 use super::*;
 use crate::model::{
-    BackendRef, ClientAuthRef, Effect, EndpointSlice, Granularity, HostName, HostPattern, IngressClass, Invalid, Kind, Meta,
-    Methods, ObjectKey, ObjectRef, PathPattern, PortRef, Reason, Route, Rule, Secret, Service, ServiceAddress,
+    BackendRef, ClientAuthRef, Effect, EndpointSlice, Granularity, HostName, HostPattern, IngressClass, Invalid, Kind,
+    Meta, Methods, ObjectKey, ObjectRef, PathPattern, PortRef, Reason, Route, Rule, Secret, Service, ServiceAddress,
     ServicePort, SlicePort, SourceId, Timeouts, TlsHost,
 };
-use crate::snapshot::Policy;
+use crate::snapshot::{HostRoutes, Policy};
 use crate::world::{Change, Object, Observed};
 
 /// A world under test, compiled step by step as the control loop does.
@@ -133,7 +133,10 @@ fn ca() -> String {
 
 fn certificate() -> (String, String) {
     let key = KeyPair::generate().unwrap();
-    (CertificateParams::new(vec!["a.example".to_owned()]).unwrap().self_signed(&key).unwrap().pem(), key.serialize_pem())
+    (
+        CertificateParams::new(vec!["a.example".to_owned()]).unwrap().self_signed(&key).unwrap().pem(),
+        key.serialize_pem(),
+    )
 }
 
 /// A bench with the Secrets `server` (a certificate) and `ca` (a client CA).
@@ -162,7 +165,10 @@ fn a_route_leads_to_the_ready_endpoints_of_its_service() {
 fn the_dump_does_not_depend_on_the_previous_snapshot() {
     let mut bench = tls_bench();
     bench.put("r", route(1, vec![rule("a", "a.example", "/*", &[("s", 100)])])).compile();
-    bench.put("s", service(ServiceAddress::Headless)).put("s-1", slice("s", &[1])).put("t", tls(1, "a.example", Some("ca")));
+    bench
+        .put("s", service(ServiceAddress::Headless))
+        .put("s-1", slice("s", &[1]))
+        .put("t", tls(1, "a.example", Some("ca")));
     let step_by_step = bench.compile().snapshot.dump();
     let at_once = compile(&bench.world, &bench.context, &Snapshot::default()).snapshot.dump();
     assert_eq!(step_by_step, at_once);
@@ -242,19 +248,22 @@ fn priority_then_age_then_name_decide_among_equal_paths() {
         .compile();
     let host = HostName::parse("a.example").unwrap();
     let order: Vec<_> =
-        bench.snapshot.routes.covering(&host).flat_map(|routes| routes.iter()).map(|(_, r)| r.name.to_string()).collect();
+        bench.snapshot.routes.covering(&host).flat_map(HostRoutes::iter).map(|(_, r)| r.name.to_string()).collect();
     assert_eq!(order, ["ns/loud/loud", "ns/old-a/first", "ns/old-a/second", "ns/old-b/old-b", "ns/young/young"]);
 }
 
 #[test]
 fn objects_of_another_class_are_left_alone_and_those_without_one_are_ours() {
     let mut bench = Bench::new();
-    let class = |controller: &str| Object::IngressClass(observed(0, Ok(IngressClass { controller: controller.into() })));
+    let class =
+        |controller: &str| Object::IngressClass(observed(0, Ok(IngressClass { controller: controller.into() })));
     let with = |class: Option<&str>| {
         let rules = vec![rule("a", "a.example", "/*", &[])];
         Object::ApisixRoute(observed(1, Ok(Route { class: class.map(Into::into), rules })))
     };
-    for (name, class) in [("none", None), ("configured", Some("apisix")), ("mine", Some("mine")), ("other", Some("nginx"))] {
+    for (name, class) in
+        [("none", None), ("configured", Some("apisix")), ("mine", Some("mine")), ("other", Some("nginx"))]
+    {
         bench.put(name, with(class));
     }
     bench.put("mine", class("ours")).put("nginx", class("theirs")).compile();

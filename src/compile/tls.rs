@@ -88,9 +88,9 @@ fn claim_hosts(
     let mut owned: Vec<HostPattern> = Vec::new();
     for pattern in &tls.hosts {
         match table.get(pattern) {
-            Some(owner) => {
+            Some(older) => {
                 let message =
-                    format!("{pattern} belongs to the older ApisixTls {}; this one is not used", owner.object);
+                    format!("{pattern} belongs to the older ApisixTls {}; this one is not used", older.object);
                 problems.push(refused(Invalid::new(Reason::Conflict, "spec.hosts", message)));
             }
             None if owned.contains(pattern) => {}
@@ -150,7 +150,7 @@ fn host_tls(
         Policy::Require(auth) => Ok(Some(&**auth)),
     };
     let server = auth.and_then(|auth| {
-        let certificate = certificate.clone().map_err(Arc::new)?;
+        let certificate = certificate.as_ref().map_err(|why| Arc::new(why.clone()))?;
         server_config(&context.tls, certificate, auth).map(Arc::new).map_err(|error| {
             let why = Invalid::new(Reason::InvalidCertificate, "spec.secret", error.to_string());
             refused(&why);

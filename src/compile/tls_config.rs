@@ -73,7 +73,7 @@ impl TlsContext {
 /// When rustls refuses the combination.
 pub fn server_config(
     context: &TlsContext,
-    certificate: Arc<CertifiedKey>,
+    certificate: &CertifiedKey,
     client_auth: Option<&ClientAuth>,
 ) -> Result<ServerConfig, rustls::Error> {
     let builder =
@@ -85,7 +85,7 @@ pub fn server_config(
             subjects: auth.anchors.subjects().map(DistinguishedName::from).collect(),
         })),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from((*certificate).clone())));
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.clone())));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Arc::new(PolicyTickets {
@@ -192,26 +192,4 @@ impl ClientCertVerifier for AskForCertificate {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tickets(policy: u8, context: &TlsContext) -> PolicyTickets {
-        PolicyTickets { policy: [policy; 32], tickets: context.tickets.clone() }
-    }
-
-    #[test]
-    fn a_ticket_opens_under_its_own_policy_only() {
-        let context = TlsContext::new().unwrap();
-        let ticket = tickets(1, &context).encrypt(b"session").unwrap();
-        assert_eq!(tickets(1, &context).decrypt(&ticket).as_deref(), Some(b"session".as_slice()));
-        assert_eq!(tickets(2, &context).decrypt(&ticket), None);
-        assert_eq!(tickets(1, &TlsContext::new().unwrap()).decrypt(&ticket), None);
-    }
-
-    #[test]
-    fn a_long_client_chain_makes_no_ticket() {
-        let context = TlsContext::new().unwrap();
-        assert!(tickets(1, &context).encrypt(&vec![0; MAX_TICKET]).is_some());
-        assert!(tickets(1, &context).encrypt(&vec![0; MAX_TICKET + 1]).is_none());
-    }
-}
+mod tests;

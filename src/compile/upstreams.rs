@@ -23,9 +23,13 @@ impl<'a> Endpoints<'a> {
     }
 
     fn at(&mut self, address: Address) -> Arc<Endpoint> {
-        let previous = self.previous;
-        let carried = || previous.get(&address).cloned().unwrap_or_else(|| Arc::new(Endpoint::new(address.clone())));
-        self.current.entry(address.clone()).or_insert_with(carried).clone()
+        if let Some(endpoint) = self.current.get(&address) {
+            return endpoint.clone();
+        }
+        let carried = self.previous.get(&address).cloned();
+        let endpoint = carried.unwrap_or_else(|| Arc::new(Endpoint::new(address.clone())));
+        self.current.insert(address, endpoint.clone());
+        endpoint
     }
 }
 

@@ -149,7 +149,7 @@ fn strong(certificate: &X509Certificate<'_>) -> Result<(), String> {
     }
 }
 
-/// The public key (SubjectPublicKeyInfo) of a certificate of any X.509 version; `None` for what is no certificate.
+/// The public key (`SubjectPublicKeyInfo`) of a certificate of any X.509 version; `None` for what is no certificate.
 pub fn public_key(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
     Some(SubjectPublicKeyInfoDer::from(parse(certificate)?.public_key().raw.to_vec()))
 }

@@ -34,14 +34,12 @@ impl Pki {
     /// A certificate authority, self-signed or issued by another one.
     fn ca(&self, name: &str, issuer: Option<&str>) {
         let extensions = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n";
-        match issuer {
-            Some(issuer) => self.issue(name, issuer, EC, Some(extensions), 3650),
-            None => {
-                self.key(name, EC);
-                fs::write(self.0.path().join("ext"), extensions).unwrap();
-                self.openssl(&format!("x509 -req -in {name}.csr -signkey {name}.key -extfile ext -days 3650 -out {name}.pem"));
-            }
+        if let Some(issuer) = issuer {
+            return self.issue(name, issuer, EC, Some(extensions), 3650);
         }
+        self.key(name, EC);
+        fs::write(self.0.path().join("ext"), extensions).unwrap();
+        self.openssl(&format!("x509 -req -in {name}.csr -signkey {name}.key -extfile ext -days 3650 -out {name}.pem"));
     }
 
     /// A certificate by `issuer`; without extensions `openssl x509 -req` makes it X.509 v1.
@@ -201,7 +199,7 @@ fn garbage_is_refused_without_a_panic() {
     let good = super::super::certificates(&pki.pem(&["v1"])).unwrap().remove(0);
     for length in 0..good.len() {
         let cut = CertificateDer::from(good.as_ref()[..length].to_vec());
-        assert!(judge(&[cut.clone()], &anchors, 1, UnixTime::now()).is_err());
+        assert!(judge(std::slice::from_ref(&cut), &anchors, 1, UnixTime::now()).is_err());
         // A broken intermediate must not make the verifier read beyond it.
         let _ = judge(&[good.clone(), cut], &anchors, 1, UnixTime::now());
     }
