@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::{self, apply, eventually, kubectl, shell, try_kubectl};
+use crate::cluster::{self, Done, apply, eventually, kubectl, shell, try_kubectl};
 use crate::scene::Scene;
 
 #[test]
@@ -45,15 +45,13 @@ spec:
         json!([{"serviceName": "httpbin", "servicePort": "http", "resolveGranularity": "service", "weight": 7}])
     );
     // A write in the old version of what was read in it loses nothing either.
-    let namespace = &scene.namespace;
-    shell(
-        scene.certificates.folder(),
-        &format!(
-            "kubectl -n {namespace} get apisixroutes.v2beta1.apisix.apache.org new -o json | \
-             sed 's/new\\.test/newer.test/' | kubectl replace -f -"
-        ),
-    )
-    .ok();
+    let get = format!("kubectl -n {} get apisixroutes.v2beta1.apisix.apache.org new -o json", scene.namespace);
+    let replace = format!("{get} | sed 's/new\\.test/newer.test/' | kubectl replace -f -");
+    // Refused when our own status came between reading and writing.
+    eventually("the write in the old version", 10, || match shell(scene.certificates.folder(), &replace) {
+        Done { code: 0, .. } => Ok(()),
+        done => Err(done.stderr),
+    });
     let rule = rule(&scene, "v2", "new");
     assert_eq!(rule["match"]["hosts"], json!(["newer.test"]));
     assert_eq!(rule["backends"], in_first["backends"]);

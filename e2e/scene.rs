@@ -33,7 +33,7 @@ impl Scene {
         scene.certificates.authority("ca");
         scene.certificates.server("server", "ca", &scene.host);
         scene.certificates.client("user", "ca");
-        scene.kubectl("wait --for=condition=Ready pod/httpbin --timeout=60s").ok();
+        scene.kubectl("wait --for=condition=Ready pod/httpbin --timeout=120s").ok();
         scene
     }
 
