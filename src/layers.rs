@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("compile", &["model", "snapshot", "trust", "world"]),
     ("demo", &["app", "args", "log"]),
     ("drain", &[]),
-    ("layers", &[]),
+    ("layers", &["*"]),
     ("lib", &[]),
     ("log", &[]),
     ("main", &["app", "args", "demo", "log", "api"]),

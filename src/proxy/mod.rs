@@ -101,12 +101,8 @@ impl Proxy {
 impl Shared {
     /// Drops idle upstream connections that are old or that the upstream closed.
     fn sweep(&self) {
-        for (_, routes) in self.current.load().routes.iter() {
-            for (_, route) in routes.iter() {
-                for endpoint in route.backends.iter().flat_map(|(upstream, _)| upstream.endpoints()) {
-                    endpoint.idle.sweep(|connection| connection.is_idle());
-                }
-            }
+        for endpoint in self.current.load().carried.endpoints.values() {
+            endpoint.idle.sweep(|connection| connection.is_idle());
         }
     }
 }
