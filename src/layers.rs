@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each module with the modules of this crate that it may import. What is not listed may not be imported.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("admin", &["metrics", "readiness", "snapshot"]),
+    ("alarm", &[]),
     ("api", &[]),
     ("app", &["*"]),
     ("args", &["log"]),
@@ -21,9 +22,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &["snapshot"]),
     ("model", &[]),
     ("pool", &[]),
-    ("proxy", &["body", "drain", "log", "metrics", "model", "pool", "snapshot", "trust"]),
+    ("proxy", &["alarm", "body", "drain", "log", "metrics", "model", "pool", "snapshot", "trust"]),
     ("readiness", &[]),
-    ("snapshot", &["body", "model", "pool", "trust"]),
+    ("snapshot", &["alarm", "body", "model", "pool", "trust"]),
     ("source", &["api", "model", "readiness", "world"]),
     ("status", &["api", "compile", "model"]),
     ("trust", &[]),

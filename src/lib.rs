@@ -22,9 +22,11 @@ pub mod proxy;
 
 pub mod status;
 
+pub mod alarm;
 pub mod body;
 pub mod drain;
 pub mod log;
+pub mod metrics;
 pub mod pool;
 
 #[cfg(test)]

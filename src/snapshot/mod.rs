@@ -2,6 +2,7 @@
 //! compile at request time.
 
 mod client_auth;
+mod connection;
 mod dump;
 mod hosts;
 mod routes;
@@ -14,11 +15,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use client_auth::{ClientAuth, Identity, PolicyId};
+pub use connection::{Answer, Connection};
 pub use dump::Dump;
 pub use hosts::HostTable;
 pub use routes::{HostRoutes, Route, RouteStats};
 pub use tls::{HostTls, Inputs, Policy};
-pub use upstream::{Address, Backends, Connection, Endpoint, Upstream};
+pub use upstream::{Address, Backends, Endpoint, Upstream};
 
 use crate::model::HostName;
 
