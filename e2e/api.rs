@@ -107,15 +107,18 @@ spec:
 #[test]
 fn printer_columns_show_values() {
     let scene = Scene::mutual("columns");
-    let shown = scene.kubectl("get ar,atls").ok();
-    let line = |name: &str| shown.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{shown}"));
-    let route = line("/route ");
-    assert!(route.contains(&scene.host) && route.contains("/*"), "{shown}");
-    let tls = line("/tls ");
-    for value in [&scene.host, "server", "ca"] {
-        assert!(tls.split_whitespace().any(|column| column.contains(value)), "{value} in {shown}");
+    let namespace = &scene.namespace;
+    for (name, values) in [
+        ("/route ", [scene.host.as_str(), "/*", "httpbin", "True"]),
+        ("/tls ", [scene.host.as_str(), "server", "ca", "True"]),
+    ] {
+        eventually("the columns have values", 30, || {
+            let shown = kubectl(&format!("-n {namespace} get ar,atls -o wide"));
+            let line = shown.lines().find(|line| line.contains(name)).unwrap_or_default();
+            let shows = |value: &&str| line.split_whitespace().any(|column| column.contains(value));
+            if values.iter().all(shows) && !line.contains("<none>") { Ok(()) } else { Err(shown) }
+        });
     }
-    assert!(!tls.contains("<none>") && !route.contains("<none>"), "{shown}");
 }
 
 #[test]
