@@ -115,8 +115,8 @@ fn printer_columns_show_values() {
         eventually("the columns have values", 30, || {
             let shown = kubectl(&format!("-n {namespace} get ar,atls -o wide"));
             let line = shown.lines().find(|line| line.contains(name)).unwrap_or_default();
-            let shows = |value: &&str| line.split_whitespace().any(|column| column.contains(value));
-            if values.iter().all(shows) && !line.contains("<none>") { Ok(()) } else { Err(shown) }
+            let has = |value: &&str| line.split_whitespace().any(|column| column.contains(value));
+            if values.iter().all(has) && !line.contains("<none>") { Ok(()) } else { Err(shown) }
         });
     }
 }
