@@ -91,7 +91,7 @@ impl Pages {
             }
             "/readyz" => {
                 let status = if self.readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-                page(status, "text/plain", self.readiness.describe(verbose))
+                page(status, "text/plain", self.readiness.to_text(verbose))
             }
             _ => page(StatusCode::NOT_FOUND, "text/plain", "there are /livez, /readyz and /metrics\n"),
         }

@@ -20,6 +20,7 @@ pub struct Args {
 
 /// What the program can do.
 #[derive(Clone, Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one value in a process")]
 pub enum Command {
     /// Print the CustomResourceDefinitions as YAML.
     Crds,

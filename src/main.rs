@@ -16,7 +16,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Command::Demo(options) => demo::run(&options),
-        Command::Run(options) => app::run(options),
+        Command::Run(options) => app::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,10 +31,9 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<()> {
     let log = log::start(run.log_format, &run.log_level)?;
     let folder = options.folder.clone();
     let admin = run.admin_listen;
-    let outcome = app::serve(run, &log, |addresses| {
+    let outcome = app::serve(&run, &log, |addresses| {
         let port = |of: &[SocketAddr]| of.first().map_or(0, SocketAddr::port);
         print!("{}", files::instructions(&folder, port(&addresses.http), port(&addresses.https), admin));
-        Ok(())
     });
     log.flush();
     outcome

@@ -22,13 +22,13 @@ pub(super) fn write(folder: &Path) -> anyhow::Result<()> {
     let ca = authority("Portcullis demo CA")?;
     let stranger_ca = authority("A CA that nobody trusts here")?;
     let hosts = [OPEN_HOST, MTLS_HOST, "localhost"].map(ToOwned::to_owned).to_vec();
-    store(folder, "ca", ca.certificate.pem(), &ca.issuer.key().serialize_pem())?;
+    store(folder, "ca", &ca.certificate.pem(), &ca.issuer.key().serialize_pem())?;
     let server = leaf("Portcullis demo server", hosts, ExtendedKeyUsagePurpose::ServerAuth, &ca)?;
-    store(folder, "server", server.0, &server.1)?;
+    store(folder, "server", &server.0, &server.1)?;
     let client = leaf("demo client", vec![], ExtendedKeyUsagePurpose::ClientAuth, &ca)?;
-    store(folder, "client", client.0, &client.1)?;
+    store(folder, "client", &client.0, &client.1)?;
     let stranger = leaf("a stranger", vec![], ExtendedKeyUsagePurpose::ClientAuth, &stranger_ca)?;
-    store(folder, "stranger", stranger.0, &stranger.1)
+    store(folder, "stranger", &stranger.0, &stranger.1)
 }
 
 struct Authority {
@@ -74,12 +74,12 @@ fn leaf(
     Ok((params.signed_by(&key, &by.issuer)?.pem(), key.serialize_pem()))
 }
 
-fn store(folder: &Path, name: &str, certificate: String, key: &str) -> anyhow::Result<()> {
+fn store(folder: &Path, name: &str, certificate: &str, key: &str) -> anyhow::Result<()> {
     let write = |file: &str, text: &str| {
         let path = folder.join(file);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };
-    write(&format!("{name}.pem"), &certificate)?;
+    write(&format!("{name}.pem"), certificate)?;
     let key_file = format!("{name}.key");
     write(&key_file, key)?;
     private(&folder.join(key_file)).context("cannot protect the key")

@@ -41,10 +41,11 @@ impl Document {
     pub(super) fn items(self) -> Vec<Self> {
         let Node::Map(mut map) = self.0.value else { return vec![self] };
         let is_list = matches!(map.get("kind").map(|kind| &kind.value), Some(Node::Scalar(Value::String(kind))) if kind == "List");
-        if is_list && matches!(map.get("items").map(|items| &items.value), Some(Node::List(_))) {
-            if let Some(Spanned { value: Node::List(items), .. }) = map.remove("items") {
-                return items.into_iter().map(Self).collect();
-            }
+        if is_list
+            && matches!(map.get("items").map(|items| &items.value), Some(Node::List(_)))
+            && let Some(Spanned { value: Node::List(items), .. }) = map.remove("items")
+        {
+            return items.into_iter().map(Self).collect();
         }
         vec![Self(Spanned { value: Node::Map(map), ..self.0 })]
     }

@@ -14,6 +14,7 @@ use kube::Resource;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use self::endpoint_slice::SERVICE_LABEL;
 use crate::api;
 use crate::model::{Invalid, Kind, Meta, ObjectKey};
 use crate::world::{Object, Observed};
