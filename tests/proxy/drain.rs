@@ -51,9 +51,12 @@ async fn a_drain_under_load_loses_no_request() {
                     }
                     let request = client.request("GET", "drain.test", "/").body(text("")).unwrap();
                     let response = client.send(request).await;
-                    // HTTP/2 says which requests were not taken: REFUSED_STREAM or a GOAWAY before it.
+                    // A GOAWAY without an error tells an HTTP/2 client which requests were not taken.
+                    let not_taken = |error: &hyper::Error| {
+                        alpn == "h2" && (error.is_canceled() || format!("{error:?}").contains("NO_ERROR"))
+                    };
                     let response = match response {
-                        Err(error) if alpn == "h2" && error.is_canceled() => break,
+                        Err(error) if not_taken(&error) => break,
                         response => response.unwrap_or_else(|error| panic!("{alpn}: {error:?}")),
                     };
                     let closing = response.headers().contains_key("connection");
@@ -73,7 +76,9 @@ async fn a_drain_under_load_loses_no_request() {
     for client in clients {
         client.await.unwrap();
     }
-    assert!(answered.load(Ordering::Relaxed) > 300);
+    let answered = answered.load(Ordering::Relaxed);
+    assert!(answered > 30);
+    assert_eq!(upstream.seen().len(), answered, "what was taken was answered");
 }
 
 #[tokio::test]

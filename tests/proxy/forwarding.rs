@@ -51,8 +51,7 @@ async fn errors_are_worded_as_apisix_words_them() {
     assert_eq!(client.get("other.test", "/ok").await.status, 404);
     ERRORS.with(&["upstream timed out while reading from upstream, client: 127.0.0.1", "GET /504 HTTP/1.1"]).await;
     scene.access.with(&["\"GET /502 HTTP/1.1\" 502"]).await;
-    let ok = format!("\"GET /ok HTTP/1.1\" 200 5 0.00");
-    let line = scene.access.with(&[&ok]).await;
+    let line = scene.access.with(&["\"GET /ok HTTP/1.1\" 200 5 0.00"]).await;
     assert!(line.contains(&format!("\"-\" \"-\" {} 200 0.00", upstream.address)), "{line}");
     assert_eq!(scene.metric("portcullis_requests_total{class=\"5xx\",protocol=\"http1\"}"), 3);
     assert_eq!(scene.metric("portcullis_route_requests_total{route=\"default/test/rule\",class=\"2xx\"}"), 1);
@@ -208,7 +207,7 @@ async fn closes_on_second_request(requests: Arc<AtomicUsize>) -> std::net::Socke
             let requests = requests.clone();
             tokio::spawn(async move {
                 let mut buffer = [0; 4096];
-                stream.read(&mut buffer).await.unwrap();
+                assert_ne!(stream.read(&mut buffer).await.unwrap(), 0);
                 requests.fetch_add(1, Ordering::Relaxed);
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
                 let _ = stream.read(&mut buffer).await;

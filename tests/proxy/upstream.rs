@@ -23,7 +23,6 @@ pub(crate) fn text(text: impl Into<Bytes>) -> AnyBody {
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) headers: HeaderMap,
-    pub(crate) method: String,
     pub(crate) target: String,
 }
 
@@ -72,8 +71,8 @@ where
             let (answer, seen) = (answer.clone(), seen.clone());
             tokio::spawn(async move {
                 let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                    let (headers, method) = (request.headers().clone(), request.method().to_string());
-                    seen.lock().unwrap().push(Seen { headers, method, target: request.uri().to_string() });
+                    let headers = request.headers().clone();
+                    seen.lock().unwrap().push(Seen { headers, target: request.uri().to_string() });
                     let answered = answer(request);
                     async move { Ok::<_, Infallible>(answered.await) }
                 });
