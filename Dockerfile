@@ -17,24 +17,24 @@ FROM scratch AS binary
 COPY --from=builder /out/portcullis /portcullis
 
 FROM debian:bookworm-slim AS root
-COPY --from=binary /portcullis /root/usr/local/bin/portcullis
-RUN cd /root \
- && for library in $(ldd usr/local/bin/portcullis | grep -o '/[^ ]*'); do install -D "$library" "/root$library"; done \
+COPY --from=binary /portcullis /image/usr/local/bin/portcullis
+RUN cd /image \
+ && for library in $(ldd usr/local/bin/portcullis | grep -o '/[^ ]*'); do install -D "$library" "/image$library"; done \
  && mkdir -p etc && install -d -m 1777 tmp \
  && echo 'portcullis:x:65532:65532::/:/sbin/nologin' >etc/passwd \
  && echo 'portcullis:x:65532:' >etc/group
 
 FROM debian:bookworm-slim AS debug
 RUN command -v curl || { apt-get update && apt-get install -y --no-install-recommends curl && rm -rf /var/lib/apt/lists/*; }
-COPY --from=root /root/etc/passwd /root/etc/group /etc/
-COPY --from=root /root/usr/local/bin/portcullis /usr/local/bin/portcullis
+COPY --from=root /image/etc/passwd /image/etc/group /etc/
+COPY --from=root /image/usr/local/bin/portcullis /usr/local/bin/portcullis
 USER 65532:65532
 EXPOSE 9080 9443 9091
 ENTRYPOINT ["/usr/local/bin/portcullis"]
 CMD ["run"]
 
 FROM scratch AS runtime
-COPY --from=root /root/ /
+COPY --from=root /image/ /
 USER 65532:65532
 EXPOSE 9080 9443 9091
 ENTRYPOINT ["/usr/local/bin/portcullis"]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::{self, apply, eventually, kubectl, shell, try_kubectl};
+use crate::cluster::{self, Done, apply, eventually, kubectl, shell, try_kubectl};
 use crate::scene::Scene;
 
 #[test]
@@ -45,15 +45,13 @@ spec:
         json!([{"serviceName": "httpbin", "servicePort": "http", "resolveGranularity": "service", "weight": 7}])
     );
     // A write in the old version of what was read in it loses nothing either.
-    let namespace = &scene.namespace;
-    shell(
-        scene.certificates.folder(),
-        &format!(
-            "kubectl -n {namespace} get apisixroutes.v2beta1.apisix.apache.org new -o json | \
-             sed 's/new\\.test/newer.test/' | kubectl replace -f -"
-        ),
-    )
-    .ok();
+    let get = format!("kubectl -n {} get apisixroutes.v2beta1.apisix.apache.org new -o json", scene.namespace);
+    let replace = format!("{get} | sed 's/new\\.test/newer.test/' | kubectl replace -f -");
+    // Refused when our own status came between reading and writing.
+    eventually("the write in the old version", 10, || match shell(scene.certificates.folder(), &replace) {
+        Done { code: 0, .. } => Ok(()),
+        done => Err(done.stderr),
+    });
     let rule = rule(&scene, "v2", "new");
     assert_eq!(rule["match"]["hosts"], json!(["newer.test"]));
     assert_eq!(rule["backends"], in_first["backends"]);
@@ -109,15 +107,18 @@ spec:
 #[test]
 fn printer_columns_show_values() {
     let scene = Scene::mutual("columns");
-    let shown = scene.kubectl("get ar,atls").ok();
-    let line = |name: &str| shown.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{shown}"));
-    let route = line("/route ");
-    assert!(route.contains(&scene.host) && route.contains("/*"), "{shown}");
-    let tls = line("/tls ");
-    for value in [&scene.host, "server", "ca"] {
-        assert!(tls.split_whitespace().any(|column| column.contains(value)), "{value} in {shown}");
+    let namespace = &scene.namespace;
+    for (name, values) in [
+        ("/route ", [scene.host.as_str(), "/*", "httpbin", "True"]),
+        ("/tls ", [scene.host.as_str(), "server", "ca", "True"]),
+    ] {
+        eventually("the columns have values", 30, || {
+            let shown = kubectl(&format!("-n {namespace} get ar,atls -o wide"));
+            let line = shown.lines().find(|line| line.contains(name)).unwrap_or_default();
+            let has = |value: &&str| line.split_whitespace().any(|column| column.contains(value));
+            if values.iter().all(has) && !line.contains("<none>") { Ok(()) } else { Err(shown) }
+        });
     }
-    assert!(!tls.contains("<none>") && !route.contains("<none>"), "{shown}");
 }
 
 #[test]

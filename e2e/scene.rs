@@ -33,7 +33,7 @@ impl Scene {
         scene.certificates.authority("ca");
         scene.certificates.server("server", "ca", &scene.host);
         scene.certificates.client("user", "ca");
-        scene.kubectl("wait --for=condition=Ready pod/httpbin --timeout=60s").ok();
+        scene.kubectl("wait --for=condition=Ready pod/httpbin --timeout=120s").ok();
         scene
     }
 
@@ -148,6 +148,13 @@ spec:
 
 impl Drop for Scene {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!(
+                "{}",
+                try_kubectl("-n apisix logs -l app.kubernetes.io/name=portcullis --tail=40 --prefix").stdout
+            );
+            println!("{}", self.kubectl("get apisixroutes,apisixtlses,endpointslices,pods,events -o wide").stdout);
+        }
         try_kubectl(&format!("delete namespace {} --wait=false", self.namespace));
     }
 }

@@ -1,1 +1,23 @@
-//! api
+//! Shapes of Kubernetes objects: what is read from the API server and from manifest files, and the schemas of our own
+//! CustomResourceDefinitions. No behaviour.
+
+mod core;
+mod crd;
+mod metadata;
+mod route;
+mod schema;
+mod status;
+mod tls;
+
+pub use self::core::{
+    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, IngressClass, IngressClassSpec, Secret, Service,
+    ServicePort, ServiceSpec,
+};
+pub use crd::{crds, crds_yaml};
+pub use metadata::{ApisixRoute, ApisixTls, GROUP, VERSION};
+pub use route::{
+    ApisixRouteSpec, Authentication, Backend, Expression, HttpMatch, HttpRule, IntOrString, Plugin, StreamBackend,
+    StreamMatch, StreamRule, Timeout, UpstreamRef,
+};
+pub use status::{Condition, Status};
+pub use tls::{ApisixTlsSpec, Client, SecretRef};

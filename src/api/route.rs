@@ -1,0 +1,288 @@
+//! The spec of an ApisixRoute: one shape that holds the fields of v2beta1, v2beta2, v2beta3 and v2.
+//!
+//! The API server stores v2 and converts by relabelling, which prunes what the target version's schema lacks. With one
+//! schema for all versions nothing is ever pruned: a `backend` or `resolveGranualrity` written as v2beta1 reads the same
+//! in v2.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use super::schema;
+use super::status::Status;
+
+/// How requests reach backends.
+#[derive(Clone, Debug, Default, PartialEq, CustomResource, Deserialize, Serialize, JsonSchema)]
+#[kube(
+    group = "apisix.apache.org",
+    version = "v2",
+    kind = "ApisixRoute",
+    root = "ApisixRouteDefinition",
+    doc = "An ApisixRoute: how requests reach Services.",
+    plural = "apisixroutes",
+    shortname = "ar",
+    namespaced,
+    status = "Status",
+    printcolumn(name = "Hosts", type_ = "string", json_path = ".spec.http[*].match.hosts"),
+    printcolumn(name = "URIs", type_ = "string", json_path = ".spec.http[*].match.paths"),
+    printcolumn(name = "Target Service (HTTP)", type_ = "string", json_path = ".spec.http..serviceName", priority = 1),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Programmed')].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.http) || has(self.stream) || has(self.tcp)", "message": "one of http and stream is required"}
+]))]
+pub struct ApisixRouteSpec {
+    /// Rules for HTTP requests. Names are unique.
+    #[schemars(
+        length(min = 1, max = 1024),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub http: Option<Vec<HttpRule>>,
+    /// The IngressClass of the controller that serves this object; the default class where it is left out.
+    #[schemars(length(max = 253))]
+    pub ingress_class_name: Option<String>,
+    /// Rules for TCP and UDP streams. Not served: an object that has them is refused.
+    #[schemars(
+        length(max = 1024),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub stream: Option<Vec<StreamRule>>,
+    /// The v2beta1 form of `stream`.
+    #[schemars(
+        length(max = 1024),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub tcp: Option<Vec<StreamRule>>,
+}
+
+/// A rule for HTTP requests.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!(has(self.backend) && has(self.backends))", "message": "backend and backends exclude each other"},
+    {"rule": "has(self.backend) || has(self.backends) || has(self.upstreams)", "message": "backends is required"}
+]))]
+pub struct HttpRule {
+    /// Authentication of users. Not served: an object that enables it is refused.
+    pub authentication: Option<Authentication>,
+    /// The v2beta1 form of `backends` with one element.
+    pub backend: Option<Backend>,
+    /// Where requests go, by weight.
+    #[schemars(length(min = 1, max = 256))]
+    pub backends: Option<Vec<Backend>>,
+    /// Which requests the rule is for.
+    #[serde(rename = "match")]
+    #[schemars(required)]
+    pub matches: Option<HttpMatch>,
+    /// The rule's name.
+    #[schemars(required, length(min = 1, max = 253))]
+    pub name: Option<String>,
+    /// An ApisixPluginConfig. Not served: an object that sets it is refused.
+    #[schemars(length(max = 253))]
+    pub plugin_config_name: Option<String>,
+    /// The namespace of `plugin_config_name`.
+    #[schemars(length(max = 63))]
+    pub plugin_config_namespace: Option<String>,
+    /// Plugins. Not served: an object that enables one is refused.
+    #[schemars(length(max = 256))]
+    pub plugins: Option<Vec<Plugin>>,
+    /// Higher wins among rules for the same host and path; 0 where it is left out.
+    pub priority: Option<i64>,
+    /// Deadlines toward the backends; 60s each where left out.
+    pub timeout: Option<Timeout>,
+    /// ApisixUpstreams. Not served: an object that sets them is refused.
+    #[schemars(length(max = 256))]
+    pub upstreams: Option<Vec<UpstreamRef>>,
+    /// Whether WebSocket connections are passed on.
+    pub websocket: Option<bool>,
+}
+
+/// Which requests a rule is for.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpMatch {
+    /// Conditions on headers, cookies and so on. Not served: an object that sets them is refused.
+    #[schemars(length(max = 256))]
+    pub exprs: Option<Vec<Expression>>,
+    /// A Lua function. Not served: an object that sets it is refused.
+    #[serde(rename = "filter_func")]
+    #[schemars(length(max = 65536))]
+    pub filter_func: Option<String>,
+    /// Hosts: `a.example` or `*.example`; every host where it is left out.
+    #[schemars(length(min = 1, max = 1024), inner(length(max = 255), regex(pattern = r"^\*?[0-9a-zA-Z._-]+$")))]
+    pub hosts: Option<Vec<String>>,
+    /// Methods; every method where it is left out.
+    #[schemars(schema_with = "schema::methods")]
+    pub methods: Option<Vec<String>>,
+    /// Paths: `/a` for that path, `/a*` for every path that starts so.
+    #[serde(default)]
+    #[schemars(required, length(min = 1, max = 1024), inner(length(max = 4096), regex(pattern = "^/")))]
+    pub paths: Vec<String>,
+    /// Client addresses. Not served: an object that sets them is refused.
+    #[schemars(length(max = 1024), inner(length(max = 64)))]
+    pub remote_addrs: Option<Vec<String>>,
+}
+
+/// A condition on a request.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+pub struct Expression {}
+
+/// Deadlines toward the backends, as durations such as `60s`, `1m30s` or `500ms`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+pub struct Timeout {
+    /// To establish a connection.
+    #[schemars(length(max = 64), regex(pattern = schema::DURATION))]
+    pub connect: Option<String>,
+    /// Between two reads.
+    #[schemars(length(max = 64), regex(pattern = schema::DURATION))]
+    pub read: Option<String>,
+    /// Between two writes.
+    #[schemars(length(max = 64), regex(pattern = schema::DURATION))]
+    pub send: Option<String>,
+}
+
+/// A backend: a Service of the route's namespace.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Backend {
+    /// `endpoint` (the default) for the Service's ready endpoints, `service` for its cluster IP.
+    #[schemars(extend("enum" = ["endpoint", "service"]))]
+    pub resolve_granularity: Option<String>,
+    /// `resolveGranularity` as v2beta1 spelled it.
+    #[schemars(extend("enum" = ["endpoint", "service"]))]
+    pub resolve_granualrity: Option<String>,
+    /// The Service's name.
+    #[schemars(required, length(min = 1, max = 253))]
+    pub service_name: Option<String>,
+    /// The Service's port: a number or a name.
+    #[schemars(required, schema_with = "schema::port")]
+    pub service_port: Option<IntOrString>,
+    /// A subset of an ApisixUpstream. Not served: an object that sets it is refused.
+    #[schemars(length(max = 253))]
+    pub subset: Option<String>,
+    /// Share of the requests among the rule's backends; 100 where it is left out.
+    #[schemars(range(min = 0))]
+    pub weight: Option<i64>,
+}
+
+/// A number or a text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum IntOrString {
+    /// A number.
+    Int(i64),
+    /// A text.
+    String(String),
+}
+
+impl<'de> Deserialize<'de> for IntOrString {
+    // Not derived: serde's message for an untagged enum does not say what was expected.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Number(number) => number.as_i64().map(Self::Int),
+            Value::String(text) => Some(Self::String(text)),
+            _ => None,
+        }
+        .ok_or_else(|| D::Error::custom("expected a whole number or a text"))
+    }
+}
+
+/// A reference to an ApisixUpstream.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+pub struct UpstreamRef {
+    /// The ApisixUpstream's name.
+    #[schemars(length(max = 253))]
+    pub name: Option<String>,
+    /// Share of the requests.
+    pub weight: Option<i64>,
+}
+
+/// A plugin.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Plugin {
+    /// The plugin's settings.
+    #[schemars(schema_with = "schema::any")]
+    pub config: Option<Value>,
+    /// Whether it is on; on where it is left out.
+    #[schemars(extend("default" = true))]
+    pub enable: Option<bool>,
+    /// The plugin's name.
+    #[schemars(required, length(min = 1, max = 253))]
+    pub name: Option<String>,
+    /// A Secret with more settings.
+    #[schemars(length(max = 253))]
+    pub secret_ref: Option<String>,
+}
+
+/// Authentication of users.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+pub struct Authentication {
+    /// Whether it is on.
+    pub enable: Option<bool>,
+    /// `basicAuth`, `keyAuth` and so on.
+    #[serde(rename = "type")]
+    #[schemars(length(max = 64))]
+    pub kind: Option<String>,
+}
+
+/// A rule for a TCP or UDP stream.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+pub struct StreamRule {
+    /// Where the stream goes.
+    #[schemars(required)]
+    pub backend: Option<StreamBackend>,
+    /// Which streams the rule is for.
+    #[serde(rename = "match")]
+    #[schemars(required)]
+    pub matches: Option<StreamMatch>,
+    /// The rule's name.
+    #[schemars(required, length(min = 1, max = 253))]
+    pub name: Option<String>,
+    /// Plugins.
+    #[schemars(length(max = 256))]
+    pub plugins: Option<Vec<Plugin>>,
+    /// `TCP` or `UDP`; entries of `tcp` have none.
+    #[schemars(extend("enum" = ["TCP", "UDP"]))]
+    pub protocol: Option<String>,
+}
+
+/// Which streams a rule is for.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamMatch {
+    /// The SNI of TLS streams.
+    #[schemars(length(max = 255))]
+    pub host: Option<String>,
+    /// The port that the proxy listens on.
+    #[schemars(required, range(min = 1, max = 65535))]
+    pub ingress_port: Option<i64>,
+}
+
+/// The backend of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamBackend {
+    /// As for HTTP.
+    #[schemars(extend("enum" = ["endpoint", "service"]))]
+    pub resolve_granularity: Option<String>,
+    /// As for HTTP.
+    #[schemars(extend("enum" = ["endpoint", "service"]))]
+    pub resolve_granualrity: Option<String>,
+    /// As for HTTP.
+    #[schemars(required, length(min = 1, max = 253))]
+    pub service_name: Option<String>,
+    /// As for HTTP.
+    #[schemars(required, schema_with = "schema::port")]
+    pub service_port: Option<IntOrString>,
+    /// As for HTTP.
+    #[schemars(length(max = 253))]
+    pub subset: Option<String>,
+}

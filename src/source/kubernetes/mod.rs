@@ -1,0 +1,77 @@
+//! The API server as a source: one watch per kind, Secrets apart.
+//!
+//! Whatever the API server does, the last state stays: what fails is shown in [`Readiness`], logged once when it starts and
+//! once when it ends, and tried again.
+
+mod follow;
+mod health;
+mod secrets;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use kube::core::NamespaceResourceScope;
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch as latest};
+
+use self::follow::follow;
+use self::watch::{Watch, watch};
+use super::parse::{Observe, SERVICE_LABEL};
+use crate::api;
+use crate::model::{Kind, ObjectKey};
+use crate::readiness::Readiness;
+use crate::world::Change;
+
+/// What to watch.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The namespaces to watch; all where it is empty.
+    pub namespaces: BTreeSet<String>,
+}
+
+/// Follows the API server until nobody receives `changes` any more.
+///
+/// `referenced` says which Secrets are wanted: `None` until the other kinds are listed.
+pub async fn run(
+    client: Client,
+    options: Options,
+    changes: mpsc::Sender<Change>,
+    referenced: latest::Receiver<Option<BTreeSet<ObjectKey>>>,
+    readiness: Readiness,
+) {
+    let (all, client, options, readiness) = (watcher::Config::default(), &client, &options, &readiness);
+    let changes = &changes;
+    let routes = watches(client, options, Kind::ApisixRoute, &all);
+    let tls = watches(client, options, Kind::ApisixTls, &all);
+    let services = watches(client, options, Kind::Service, &all);
+    // A slice without a Service belongs to nobody who could be routed to.
+    let slices = watches(client, options, Kind::EndpointSlice, &all.clone().labels(SERVICE_LABEL));
+    let classes = vec![(Kind::IngressClass.to_string(), watch(Api::all(client.clone()), all))];
+    tokio::join!(
+        follow::<api::ApisixRoute, _>(routes, changes, readiness),
+        follow::<api::ApisixTls, _>(tls, changes, readiness),
+        follow::<api::Service, _>(services, changes, readiness),
+        follow::<api::EndpointSlice, _>(slices, changes, readiness),
+        follow::<api::IngressClass, _>(classes, changes, readiness),
+        secrets::run(client, options, changes, referenced, readiness),
+    );
+}
+
+/// One named watch for all namespaces, or one for each.
+fn watches<K>(client: &Client, options: &Options, kind: Kind, config: &watcher::Config) -> Vec<(String, Watch<K>)>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    if options.namespaces.is_empty() {
+        return vec![(kind.to_string(), watch(Api::all(client.clone()), config.clone()))];
+    }
+    let each = options.namespaces.iter();
+    each.map(|namespace| {
+        let api = Api::namespaced(client.clone(), namespace);
+        (format!("{kind} in {namespace}"), watch(api, config.clone()))
+    })
+    .collect()
+}

@@ -1,0 +1,117 @@
+//! Kubernetes objects to the model: pure functions, shared by every source that speaks Kubernetes' kinds.
+
+mod duration;
+mod endpoint_slice;
+mod ingress_class;
+mod json;
+mod route;
+mod secret;
+mod service;
+mod tls;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use self::endpoint_slice::SERVICE_LABEL;
+use crate::api;
+use crate::model::{Invalid, Kind, Meta, ObjectKey};
+use crate::world::{Object, Observed};
+
+/// A kind of Kubernetes object that has a place in the model.
+pub trait Observe: Resource<DynamicType = ()> + DeserializeOwned {
+    /// The kind in the model.
+    const KIND: Kind;
+
+    /// What the object is in the model.
+    type Model;
+
+    /// Reads the object without looking at any other.
+    ///
+    /// # Errors
+    /// Why the object cannot be used, with the field to blame.
+    fn parse(self) -> Result<Self::Model, Invalid>;
+
+    /// Names the kind.
+    fn wrap(observed: Observed<Self::Model>) -> Object;
+}
+
+/// Reads an object of a kind that is known by its type.
+pub fn observe<K: Observe>(object: K) -> (ObjectKey, Object) {
+    let (key, meta) = (key(object.meta()), meta(object.meta()));
+    (key, K::wrap(Observed { meta, value: object.parse() }))
+}
+
+/// Reads an object of a kind that is known by its name: a document of a manifest.
+///
+/// # Errors
+/// When the object has no usable name: there is nothing then that a diagnostic could be attached to. Every other fault is
+/// in the [`Object`].
+pub fn from_json(kind: Kind, json: Value) -> Result<(ObjectKey, Object), Invalid> {
+    match kind {
+        Kind::ApisixRoute => read::<api::ApisixRoute>(json),
+        Kind::ApisixTls => read::<api::ApisixTls>(json),
+        Kind::EndpointSlice => read::<api::EndpointSlice>(json),
+        Kind::IngressClass => read::<api::IngressClass>(json),
+        Kind::Secret => read::<api::Secret>(json),
+        Kind::Service => read::<api::Service>(json),
+    }
+}
+
+/// The kind of a document, if it is one that [`from_json`] reads. Old versions of our kinds have the same shape.
+pub fn kind(api_version: &str, kind: &str) -> Option<Kind> {
+    match (api_version, kind) {
+        ("apisix.apache.org/v2beta1" | "apisix.apache.org/v2beta2", "ApisixRoute") => Some(Kind::ApisixRoute),
+        ("apisix.apache.org/v2beta3" | "apisix.apache.org/v2", "ApisixRoute") => Some(Kind::ApisixRoute),
+        ("apisix.apache.org/v1" | "apisix.apache.org/v2beta3" | "apisix.apache.org/v2", "ApisixTls") => {
+            Some(Kind::ApisixTls)
+        }
+        ("discovery.k8s.io/v1", "EndpointSlice") => Some(Kind::EndpointSlice),
+        ("networking.k8s.io/v1", "IngressClass") => Some(Kind::IngressClass),
+        ("v1", "Secret") => Some(Kind::Secret),
+        ("v1", "Service") => Some(Kind::Service),
+        _ => None,
+    }
+}
+
+/// The key of an object.
+pub fn key(metadata: &ObjectMeta) -> ObjectKey {
+    ObjectKey::new(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+/// The metadata that takes part in decisions.
+pub fn meta(metadata: &ObjectMeta) -> Meta {
+    let created = metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+    Meta { created, generation: metadata.generation.unwrap_or(0) }
+}
+
+fn read<K: Observe>(mut json: Value) -> Result<(ObjectKey, Object), Invalid> {
+    if !json.is_object() {
+        return Err(Invalid::spec("", "is no object"));
+    }
+    let name = json["metadata"]["name"].as_str().filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| Invalid::spec("metadata.name", "must be a text that is not empty"))?.to_owned();
+    let namespace = match (K::KIND, &json["metadata"]["namespace"]) {
+        (Kind::IngressClass, _) => String::new(),
+        (_, Value::Null) => "default".to_owned(),
+        (_, Value::String(namespace)) if !namespace.is_empty() => namespace.clone(),
+        _ => return Err(Invalid::spec("metadata.namespace", "must be a text that is not empty")),
+    };
+    json["metadata"]["namespace"] = namespace.clone().into();
+    let (key, object) = match json::read::<K>(json, "") {
+        Ok(object) => observe(object),
+        Err(mut invalid) => {
+            if K::KIND == Kind::Secret {
+                // serde quotes what it could not read.
+                "cannot be read; `data` holds base64 text, `stringData` plain text".clone_into(&mut invalid.message);
+            }
+            (ObjectKey::new("", ""), K::wrap(Observed { meta: Meta::default(), value: Err(invalid) }))
+        }
+    };
+    drop(key);
+    Ok((ObjectKey::new(namespace, name), object))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! ApisixRoute to [`Route`].
+//!
+//! What this version does not serve refuses the whole object: a route without the plugin that protects it, or without the
+//! expression that narrows it, is worse than none.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::duration::duration;
+use super::{Observe, json};
+use crate::api::{
+    ApisixRoute, ApisixRouteSpec, Authentication, Backend, HttpMatch, HttpRule, IntOrString, Plugin, Timeout,
+};
+use crate::model::{
+    BackendRef, Granularity, HostPattern, Invalid, Kind, Methods, PathPattern, PortRef, Route, Rule, Timeouts,
+};
+use crate::world::{Object, Observed};
+
+/// APISIX's default for `weight`.
+const DEFAULT_WEIGHT: u32 = 100;
+
+/// The heaviest weight: far from an overflow of the sum of a rule's weights.
+const MAX_WEIGHT: u32 = 1_000_000;
+
+impl Observe for ApisixRoute {
+    const KIND: Kind = Kind::ApisixRoute;
+
+    type Model = Route;
+
+    fn parse(self) -> Result<Route, Invalid> {
+        let ApisixRouteSpec { http, ingress_class_name, stream, tcp } = json::read(self.spec, "spec")?;
+        for (field, rules) in [("spec.stream", stream), ("spec.tcp", tcp)] {
+            if rules.is_some_and(|rules| !rules.is_empty()) {
+                return Err(Invalid::unsupported(field, "TCP and UDP streams are not served"));
+            }
+        }
+        let http = http.unwrap_or_default();
+        if http.is_empty() {
+            return Err(Invalid::spec("spec.http", "must hold at least one rule"));
+        }
+        let mut names = BTreeSet::new();
+        let mut rules = Vec::with_capacity(http.len());
+        for (index, http) in http.into_iter().enumerate() {
+            let field = format!("spec.http[{index}]");
+            let rule = rule(http, &field)?;
+            if !names.insert(rule.name.clone()) {
+                return Err(Invalid::spec(
+                    format!("{field}.name"),
+                    format!("duplicate route rule name: `{}` is the name of an earlier rule", rule.name),
+                ));
+            }
+            rules.push(rule);
+        }
+        Ok(Route { class: ingress_class_name.filter(|name| !name.is_empty()).map(Arc::from), rules })
+    }
+
+    fn wrap(observed: Observed<Route>) -> Object {
+        Object::ApisixRoute(observed)
+    }
+}
+
+fn rule(rule: HttpRule, field: &str) -> Result<Rule, Invalid> {
+    let HttpRule {
+        authentication,
+        backend,
+        backends,
+        matches,
+        name,
+        plugin_config_name,
+        plugin_config_namespace: _,
+        plugins,
+        priority,
+        timeout,
+        upstreams,
+        websocket,
+    } = rule;
+    let name = name.filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| Invalid::spec(format!("{field}.name"), "must not be empty"))?;
+    refuse_plugins(plugins.as_deref().unwrap_or_default(), field)?;
+    if let Some(Authentication { enable: Some(true), kind }) = authentication {
+        let kind = kind.unwrap_or_else(|| "of users".to_owned());
+        return Err(Invalid::unsupported(
+            format!("{field}.authentication"),
+            format!("authentication {kind} is not served"),
+        ));
+    }
+    if let Some(name) = plugin_config_name.filter(|name| !name.is_empty()) {
+        let message = format!("ApisixPluginConfig `{name}` is not served");
+        return Err(Invalid::unsupported(format!("{field}.plugin_config_name"), message));
+    }
+    if upstreams.is_some_and(|upstreams| !upstreams.is_empty()) {
+        return Err(Invalid::unsupported(format!("{field}.upstreams"), "ApisixUpstreams are not served"));
+    }
+    let matches = matches.ok_or_else(|| Invalid::spec(format!("{field}.match"), "must be set"))?;
+    let (hosts, methods, paths) = request_match(matches, &format!("{field}.match"))?;
+    Ok(Rule {
+        backends: backend_refs(backend, backends, field)?,
+        hosts,
+        methods,
+        name: name.into(),
+        paths,
+        priority: priority.unwrap_or(0),
+        timeouts: timeouts(timeout.unwrap_or_default(), &format!("{field}.timeout"))?,
+        websocket: websocket.unwrap_or(false),
+    })
+}
+
+fn refuse_plugins(plugins: &[Plugin], field: &str) -> Result<(), Invalid> {
+    let Some((index, plugin)) = plugins.iter().enumerate().find(|(_, plugin)| plugin.enable != Some(false)) else {
+        return Ok(());
+    };
+    let name = plugin.name.as_deref().unwrap_or_default();
+    Err(Invalid::unsupported(
+        format!("{field}.plugins[{index}]"),
+        format!("plugin `{name}` is not served; remove it, or set `enable: false` to do without"),
+    ))
+}
+
+fn request_match(matches: HttpMatch, field: &str) -> Result<(Vec<HostPattern>, Methods, Vec<PathPattern>), Invalid> {
+    let HttpMatch { exprs, filter_func, hosts, methods, paths, remote_addrs } = matches;
+    let used = [
+        ("exprs", exprs.is_some_and(|exprs| !exprs.is_empty())),
+        ("filter_func", filter_func.is_some_and(|function| !function.is_empty())),
+        ("remoteAddrs", remote_addrs.is_some_and(|addresses| !addresses.is_empty())),
+    ];
+    if let Some((name, _)) = used.iter().find(|(_, used)| *used) {
+        return Err(Invalid::unsupported(format!("{field}.{name}"), format!("{name} is not served")));
+    }
+    let hosts = match hosts {
+        None => vec![HostPattern::Any],
+        Some(hosts) => {
+            each(&hosts, &format!("{field}.hosts"), "leave it out for every host", |host| HostPattern::parse(host))?
+        }
+    };
+    let methods = match methods {
+        None => Methods::ANY,
+        Some(methods) => {
+            let known = |name: &String| {
+                Methods::NONE.with(name).ok_or_else(|| format!("`{name}` is none of {}", Methods::NAMES.join(", ")))
+            };
+            each(&methods, &format!("{field}.methods"), "leave it out for every method", known)?;
+            methods.iter().fold(Methods::NONE, |set, name| set.with(name).unwrap_or(set))
+        }
+    };
+    let paths = each(&paths, &format!("{field}.paths"), "write `/*` for every path", |path| PathPattern::parse(path))?;
+    Ok((hosts, methods, paths))
+}
+
+/// Parses every element of a list that must not be empty.
+fn each<S, T>(
+    list: &[S],
+    field: &str,
+    instead: &str,
+    parse: impl Fn(&S) -> Result<T, String>,
+) -> Result<Vec<T>, Invalid> {
+    if list.is_empty() {
+        return Err(Invalid::spec(field, format!("must not be empty; {instead}")));
+    }
+    let parse =
+        |(index, element)| parse(element).map_err(|message| Invalid::spec(format!("{field}[{index}]"), message));
+    list.iter().enumerate().map(parse).collect()
+}
+
+fn backend_refs(
+    backend: Option<Backend>,
+    backends: Option<Vec<Backend>>,
+    field: &str,
+) -> Result<Vec<BackendRef>, Invalid> {
+    let list = format!("{field}.backends");
+    let backends = match (backend, backends) {
+        (Some(_), Some(_)) => {
+            return Err(Invalid::spec(format!("{field}.backend"), "must not be set beside `backends`"));
+        }
+        (Some(backend), None) => return Ok(vec![backend_ref(backend, &format!("{field}.backend"))?]),
+        (None, backends) => backends.unwrap_or_default(),
+    };
+    if backends.is_empty() {
+        return Err(Invalid::spec(list, "must hold at least one backend"));
+    }
+    let mut services = BTreeSet::new();
+    let mut refs = Vec::with_capacity(backends.len());
+    for (index, backend) in backends.into_iter().enumerate() {
+        let field = format!("{list}[{index}]");
+        let backend = backend_ref(backend, &field)?;
+        // APISIX's rule: its traffic split knows a backend by its Service alone.
+        if !services.insert(backend.service.clone()) {
+            return Err(Invalid::spec(
+                format!("{field}.serviceName"),
+                format!("duplicate backend service: `{}` is in the list already", backend.service),
+            ));
+        }
+        refs.push(backend);
+    }
+    Ok(refs)
+}
+
+fn backend_ref(backend: Backend, field: &str) -> Result<BackendRef, Invalid> {
+    let Backend { resolve_granularity, resolve_granualrity, service_name, service_port, subset, weight } = backend;
+    if subset.is_some_and(|subset| !subset.is_empty()) {
+        return Err(Invalid::unsupported(format!("{field}.subset"), "subsets are not served"));
+    }
+    let service = service_name.filter(|name| !name.is_empty());
+    let service = service.ok_or_else(|| Invalid::spec(format!("{field}.serviceName"), "must not be empty"))?;
+    let spellings = [("resolveGranularity", resolve_granularity), ("resolveGranualrity", resolve_granualrity)];
+    let mut granularity = Granularity::default();
+    for (name, text) in spellings {
+        match text.as_deref() {
+            None | Some("") => continue,
+            Some("endpoint") => granularity = Granularity::Endpoint,
+            Some("service") => granularity = Granularity::Service,
+            Some(other) => {
+                let message = format!("`{other}` is neither `endpoint` nor `service`");
+                return Err(Invalid::spec(format!("{field}.{name}"), message));
+            }
+        }
+        break;
+    }
+    let weight = match weight {
+        None => DEFAULT_WEIGHT,
+        Some(weight) => u32::try_from(weight).ok().filter(|weight| *weight <= MAX_WEIGHT).ok_or_else(|| {
+            Invalid::spec(format!("{field}.weight"), format!("{weight} is not between 0 and {MAX_WEIGHT}"))
+        })?,
+    };
+    let port = port(service_port).map_err(|message| Invalid::spec(format!("{field}.servicePort"), message))?;
+    Ok(BackendRef { granularity, port, service: service.into(), weight })
+}
+
+/// A port by number or name; a name of digits is a number, as in APISIX.
+fn port(port: Option<IntOrString>) -> Result<PortRef, String> {
+    let number = |number: i64| {
+        let valid = u16::try_from(number).ok().filter(|port| *port != 0);
+        valid.map(PortRef::Number).ok_or_else(|| format!("{number} is not between 1 and 65535"))
+    };
+    match port {
+        None => Err("must be set".to_owned()),
+        Some(IntOrString::Int(port)) => number(port),
+        Some(IntOrString::String(name)) => match name.parse() {
+            Ok(port) => number(port),
+            Err(_) if name.is_empty() => Err("must not be empty".to_owned()),
+            Err(_) => Ok(PortRef::Name(name.into())),
+        },
+    }
+}
+
+fn timeouts(timeout: Timeout, field: &str) -> Result<Timeouts, Invalid> {
+    let mut timeouts = Timeouts::default();
+    let Timeout { connect, read, send } = timeout;
+    for (name, text, value) in [
+        ("connect", connect, &mut timeouts.connect),
+        ("read", read, &mut timeouts.read),
+        ("send", send, &mut timeouts.send),
+    ] {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            *value = duration(&text).map_err(|message| Invalid::spec(format!("{field}.{name}"), message))?;
+        }
+    }
+    Ok(timeouts)
+}
+
+#[cfg(test)]
+mod tests;

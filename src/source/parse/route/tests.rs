@@ -1,0 +1,156 @@
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::Reason;
+
+fn parse(spec: Value) -> Result<Route, Invalid> {
+    ApisixRoute { spec, ..ApisixRoute::default() }.parse()
+}
+
+/// A good rule with `field` (a JSON pointer below the rule) set to `value`.
+fn with(field: &str, value: Value) -> Value {
+    let mut rule = json!({
+        "name": "r",
+        "match": {"hosts": ["a.example"], "paths": ["/*"]},
+        "backends": [{"serviceName": "web", "servicePort": 80}],
+    });
+    let (parent, name) = field.rsplit_once('/').unwrap_or(("", field));
+    rule.pointer_mut(parent).unwrap()[name] = value;
+    json!({"http": [rule]})
+}
+
+#[test]
+fn a_rule_has_apisix_defaults() {
+    let route = parse(with("/priority", json!(null))).unwrap();
+    let rule = &route.rules[0];
+    assert_eq!((rule.priority, rule.websocket, rule.methods), (0, false, Methods::ANY));
+    assert_eq!(rule.timeouts, Timeouts::default());
+    let backend = BackendRef {
+        granularity: Granularity::Endpoint,
+        port: PortRef::Number(80),
+        service: "web".into(),
+        weight: 100,
+    };
+    assert_eq!(rule.backends, [backend]);
+}
+
+#[test]
+fn the_oldest_shape_is_a_list_of_one_backend() {
+    let route = parse(json!({"http": [{
+        "name": "httpbin",
+        "match": {"hosts": ["mtls.httpbin.local"], "paths": ["/*"]},
+        "backend": {"serviceName": "httpbin", "servicePort": 80, "resolveGranualrity": "service"},
+    }]}))
+    .unwrap();
+    assert_eq!(route.rules[0].backends.len(), 1);
+    assert_eq!(route.rules[0].backends[0].granularity, Granularity::Service);
+}
+
+#[test]
+fn a_rule_without_hosts_serves_every_host() {
+    assert_eq!(parse(with("/match", json!({"paths": ["/a"]}))).unwrap().rules[0].hosts, [HostPattern::Any]);
+}
+
+#[test]
+fn ports_are_numbers_or_names() {
+    for (port, expected) in [
+        (json!(8080), PortRef::Number(8080)),
+        (json!("8080"), PortRef::Number(8080)),
+        (json!("http"), PortRef::Name("http".into())),
+    ] {
+        assert_eq!(parse(with("/backends/0/servicePort", port)).unwrap().rules[0].backends[0].port, expected);
+    }
+}
+
+#[test]
+fn timeouts_left_out_are_a_minute() {
+    let timeouts = parse(with("/timeout", json!({"read": "1m30s"}))).unwrap().rules[0].timeouts;
+    assert_eq!((timeouts.read, timeouts.send), (Duration::from_secs(90), Duration::from_secs(60)));
+}
+
+#[test]
+fn what_is_not_served_refuses_the_object_by_name() {
+    for (field, value, blamed, named) in [
+        ("/plugins", json!([{"name": "cors", "enable": true}]), "spec.http[0].plugins[0]", "cors"),
+        ("/plugins", json!([{"name": "a", "enable": false}, {"name": "b"}]), "spec.http[0].plugins[1]", "`b`"),
+        ("/authentication", json!({"enable": true, "type": "keyAuth"}), "spec.http[0].authentication", "keyAuth"),
+        ("/plugin_config_name", json!("shared"), "spec.http[0].plugin_config_name", "shared"),
+        ("/upstreams", json!([{"name": "u"}]), "spec.http[0].upstreams", "ApisixUpstream"),
+        ("/match/exprs", json!([{"op": "Equal"}]), "spec.http[0].match.exprs", "exprs"),
+        ("/match/remoteAddrs", json!(["10.0.0.0/8"]), "spec.http[0].match.remoteAddrs", "remoteAddrs"),
+        ("/match/filter_func", json!("function"), "spec.http[0].match.filter_func", "filter_func"),
+        ("/backends/0/subset", json!("blue"), "spec.http[0].backends[0].subset", "subset"),
+    ] {
+        let invalid = parse(with(field, value)).unwrap_err();
+        assert_eq!((invalid.field.as_str(), invalid.reason), (blamed, Reason::Unsupported));
+        assert!(invalid.message.contains(named), "{invalid}");
+    }
+    for field in ["stream", "tcp"] {
+        let mut spec = with("/priority", json!(1));
+        spec[field] = json!([{"name": "s"}]);
+        let invalid = parse(spec).unwrap_err();
+        assert_eq!((invalid.field, invalid.reason), (format!("spec.{field}"), Reason::Unsupported));
+    }
+}
+
+#[test]
+fn what_is_switched_off_is_ignored() {
+    assert!(parse(with("/plugins", json!([{"name": "cors", "enable": false}]))).is_ok());
+    assert!(parse(with("/authentication", json!({"enable": false, "type": "keyAuth"}))).is_ok());
+    assert!(parse(with("/unheard_of", json!({"a": 1}))).is_ok(), "unknown fields never fail");
+}
+
+#[test]
+fn a_bad_value_is_named_by_its_path() {
+    for (field, value, blamed) in [
+        ("/match/paths", json!(["/a", "b"]), "spec.http[0].match.paths[1]"),
+        ("/match/paths", json!([]), "spec.http[0].match.paths"),
+        ("/match/paths", json!([5]), "spec.http[0].match.paths[0]"),
+        ("/match/hosts", json!(["*foo.com"]), "spec.http[0].match.hosts[0]"),
+        ("/match/hosts", json!([]), "spec.http[0].match.hosts"),
+        ("/match/methods", json!(["GET", "get"]), "spec.http[0].match.methods[1]"),
+        ("/match", json!(null), "spec.http[0].match"),
+        ("/name", json!(""), "spec.http[0].name"),
+        ("/priority", json!("high"), "spec.http[0].priority"),
+        ("/backends", json!([]), "spec.http[0].backends"),
+        ("/backend", json!({}), "spec.http[0].backend"),
+        ("/backends/0/serviceName", json!(""), "spec.http[0].backends[0].serviceName"),
+        ("/backends/0/servicePort", json!(0), "spec.http[0].backends[0].servicePort"),
+        ("/backends/0/servicePort", json!("65536"), "spec.http[0].backends[0].servicePort"),
+        ("/backends/0/servicePort", json!([80]), "spec.http[0].backends[0].servicePort"),
+        ("/backends/0/servicePort", json!(80.5), "spec.http[0].backends[0].servicePort"),
+        ("/backends/0/weight", json!(-1), "spec.http[0].backends[0].weight"),
+        ("/backends/0/weight", json!(1_000_001), "spec.http[0].backends[0].weight"),
+        ("/backends/0/resolveGranularity", json!("pod"), "spec.http[0].backends[0].resolveGranularity"),
+        ("/timeout", json!({"send": "60"}), "spec.http[0].timeout.send"),
+    ] {
+        let invalid = parse(with(field, value)).unwrap_err();
+        assert_eq!((invalid.field.as_str(), invalid.reason), (blamed, Reason::InvalidSpec), "{invalid}");
+    }
+    assert_eq!(parse(json!({})).unwrap_err().field, "spec.http");
+    assert_eq!(parse(json!(null)).unwrap_err().field, "spec");
+}
+
+#[test]
+fn names_of_rules_and_services_of_backends_are_unique() {
+    let mut spec = with("/priority", json!(1));
+    let copy = spec["http"][0].clone();
+    spec["http"].as_array_mut().unwrap().push(copy);
+    let invalid = parse(spec).unwrap_err();
+    assert!(invalid.field == "spec.http[1].name" && invalid.message.contains("duplicate route rule name"));
+    let backends = json!([{"serviceName": "a", "servicePort": 80}, {"serviceName": "a", "servicePort": 81}]);
+    let invalid = parse(with("/backends", backends)).unwrap_err();
+    assert!(invalid.message.contains("duplicate backend service"), "{invalid}");
+    assert_eq!(invalid.field, "spec.http[0].backends[1].serviceName");
+}
+
+#[test]
+fn an_empty_class_is_no_class() {
+    let mut spec = with("/priority", json!(1));
+    spec["ingressClassName"] = json!("");
+    assert_eq!(parse(spec.clone()).unwrap().class, None);
+    spec["ingressClassName"] = json!("inner");
+    assert_eq!(parse(spec).unwrap().class.as_deref(), Some("inner"));
+}
