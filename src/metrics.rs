@@ -231,7 +231,7 @@ struct Shared<T>(Arc<T>);
 impl EncodeMetric for Shared<Durations> {
     fn encode(&self, mut encoder: prometheus_client::encoding::MetricEncoder<'_>) -> fmt::Result {
         let counts: Vec<_> = self.0.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
-        let bounds = BOUNDS.iter().map(|micros| seconds(*micros)).chain([f64::MAX]);
+        let bounds = BOUNDS.iter().map(|micros| seconds(*micros)).chain([f64::INFINITY]);
         let buckets: Vec<_> = bounds.zip(counts.iter().copied()).collect();
         let sum = seconds(self.0.micros.load(Ordering::Relaxed));
         encoder.encode_histogram::<Labels>(sum, counts.iter().sum(), &buckets, None)

@@ -1,5 +1,6 @@
 //! HTTP on a connection, from its first byte to its end.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,14 +8,15 @@ use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::downstream::Downstream;
 use super::listener::Place;
-use super::request;
-use super::socket::Socket;
+use super::socket::{Limits, Socket};
+use super::streams::{self, Streams};
+use super::{Settings, request};
 use crate::drain::Draining;
 
 /// Bytes of a request head, and of body that is read ahead of the upstream. nginx takes heads of 32 KiB
@@ -46,21 +48,20 @@ const PING: Duration = Duration::from_secs(20);
 
 /// Serves a connection of a plaintext listener.
 pub(super) async fn serve_plaintext(stream: TcpStream, peer: SocketAddr, port: u16, place: Place, draining: Draining) {
-    let settings = &place.shared.settings;
-    let socket = Socket::new(stream, settings.first_byte_timeout, settings.send_timeout);
-    http1(socket, Downstream::new(peer, port, None, place, draining)).await;
+    http1(stream, Downstream::new(peer, port, None, place, draining)).await;
 }
 
 /// Serves HTTP/1.
-pub(super) async fn http1<S>(socket: Socket<S>, downstream: Downstream)
+pub(super) async fn http1<S>(stream: S, downstream: Downstream)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let downstream = Arc::new(downstream);
-    let settings = downstream.shared().settings.clone();
+    let settings = &downstream.shared().settings;
+    let socket = Socket::new(stream, limits(settings, Some(settings.idle_timeout)), downstream.pace.clone());
     let service = service_fn(|request| request::serve(downstream.clone(), request));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(settings.idle_timeout).max_buf_size(HTTP1_BUFFER);
+    builder.header_read_timeout(None).max_buf_size(HTTP1_BUFFER);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service).with_upgrades());
     let mut draining = downstream.draining.clone();
     let served = tokio::select! {
@@ -68,12 +69,11 @@ where
         served = connection.as_mut() => served,
         () = draining.started() => {
             // A request may be on its way: closing now would lose it. From here on every response closes the connection.
-            match tokio::time::timeout(settings.drain_idle, connection.as_mut()).await {
-                Ok(served) => served,
-                Err(_) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            if let Ok(served) = tokio::time::timeout(settings.drain_idle, connection.as_mut()).await {
+                served
+            } else {
+                connection.as_mut().graceful_shutdown();
+                connection.await
             }
         }
     };
@@ -81,13 +81,21 @@ where
 }
 
 /// Serves HTTP/2.
-pub(super) async fn http2<S>(socket: Socket<S>, downstream: Downstream)
+pub(super) async fn http2<S>(stream: S, downstream: Downstream)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let downstream = Arc::new(downstream);
-    let service = service_fn(|request| request::serve(downstream.clone(), request));
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let settings = &downstream.shared().settings;
+    let socket = Socket::new(stream, limits(settings, None), downstream.pace.clone());
+    let service = service_fn(|request| {
+        let answer = request::serve(downstream.clone(), request);
+        async move {
+            let mut answer = pin!(answer);
+            poll_fn(|cx| streams::waits_for_us(answer.as_mut().poll(cx))).await
+        }
+    });
+    let mut builder = http2::Builder::new(Streams { send_timeout: settings.send_timeout });
     builder
         .timer(TokioTimer::new())
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -116,14 +124,11 @@ where
 async fn closing(downstream: &Downstream, draining: &mut Draining) {
     let idle = async {
         let timeout = downstream.shared().settings.idle_timeout;
-        let mut seen = downstream.requests();
-        loop {
-            tokio::time::sleep(timeout).await;
-            let now = downstream.requests();
-            if now == seen && now.open() == 0 {
-                return;
-            }
-            seen = now;
+        let mut wait = timeout;
+        while !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+            let idle = downstream.pace.idle_since().map(|since| since.elapsed());
+            wait = timeout.saturating_sub(idle.unwrap_or_default());
         }
     };
     tokio::select! {
@@ -133,13 +138,14 @@ async fn closing(downstream: &Downstream, draining: &mut Draining) {
     }
 }
 
+fn limits(settings: &Settings, idle: Option<Duration>) -> Limits {
+    Limits { first_byte: settings.first_byte_timeout, idle, send: settings.send_timeout }
+}
+
 fn ended(downstream: &Downstream, served: hyper::Result<()>) {
     // Requests that could not be read never became an exchange, so this is their only trace.
     if let Err(error) = served {
-        let peer = downstream.peer;
-        match std::error::Error::source(&error) {
-            Some(source) => tracing::debug!(%peer, "the connection ended: {error}: {source}"),
-            None => tracing::debug!(%peer, "the connection ended: {error}"),
-        }
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        tracing::debug!(peer = %downstream.peer, "the connection ended: {error} {source}");
     }
 }

@@ -1,8 +1,9 @@
 //! The client's side of a connection: who it is, and what it has proved.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -26,8 +27,7 @@ pub(super) struct Downstream {
     pub(super) place: Place,
     /// The listener's port as text.
     pub(super) port_text: HeaderValue,
-    begun: AtomicU32,
-    ended: AtomicU32,
+    pub(super) pace: Arc<Pace>,
     /// `None` on a plaintext listener.
     pub(super) tls: Option<Tls>,
 }
@@ -42,25 +42,9 @@ impl Downstream {
             peer,
             place,
             port_text: port.into(),
-            begun: AtomicU32::new(0),
-            ended: AtomicU32::new(0),
+            pace: Arc::new(Pace::new()),
             tls,
         }
-    }
-
-    /// Requests so far.
-    pub(super) fn requests(&self) -> Requests {
-        Requests { begun: self.begun.load(Ordering::Relaxed), ended: self.ended.load(Ordering::Relaxed) }
-    }
-
-    /// Counts the begin of a request.
-    pub(super) fn begin(&self) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts the end of a request.
-    pub(super) fn end(&self) {
-        self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn shared(&self) -> &Arc<super::Shared> {
@@ -72,17 +56,36 @@ impl Downstream {
     }
 }
 
-/// Requests that a connection has carried, wrapping around.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Requests {
-    begun: u32,
-    ended: u32,
+/// How many requests a connection has under way, and since when it has none.
+#[derive(Debug)]
+pub(super) struct Pace {
+    born: Instant,
+    /// Milliseconds from `born` to the end of the last request.
+    ended: AtomicU64,
+    open: AtomicU32,
 }
 
-impl Requests {
-    /// Requests under way.
-    pub(super) fn open(self) -> u32 {
-        self.begun.wrapping_sub(self.ended)
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { born: Instant::now(), ended: AtomicU64::new(0), open: AtomicU32::new(0) }
+    }
+
+    /// A request has begun.
+    pub(super) fn begin(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request has ended, `now`.
+    pub(super) fn end(&self, now: Instant) {
+        let since = u64::try_from(now.saturating_duration_since(self.born).as_millis()).unwrap_or(u64::MAX);
+        self.ended.store(since, Ordering::Relaxed);
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Since when no request is under way; `None` while one is.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let idle = self.open.load(Ordering::Relaxed) == 0;
+        idle.then(|| self.born + Duration::from_millis(self.ended.load(Ordering::Relaxed)))
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn new<B>(downstream: Arc<Downstream>, request: &Request<B>) -> Box<Self> {
         let headers = request.headers();
-        downstream.begin();
+        downstream.pace.begin();
         Box::new(Self {
             bytes: 0,
             complete: false,
@@ -110,9 +110,10 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.downstream.end();
+        let now = Instant::now();
+        self.downstream.pace.end(now);
         let shared = self.downstream.shared();
-        let duration = self.started.elapsed();
+        let duration = now.saturating_duration_since(self.started);
         let counted = self.status.unwrap_or(StatusCode::BAD_REQUEST); // 499 counts as 4xx
         shared.metrics.requests.count(self.is_http2(), counted);
         shared.metrics.duration.observe(duration);

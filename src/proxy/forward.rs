@@ -40,8 +40,9 @@ pub(super) async fn forward(
     upload: Option<&Upload>,
     deadlines: Deadlines,
 ) -> Result<(Response<Incoming>, Box<Connection>), ProxyError> {
-    let shared = exchange.downstream.shared().clone();
-    let counters = &shared.metrics.upstream;
+    let downstream = exchange.downstream.clone();
+    let metrics = &*downstream.shared().metrics;
+    let counters = &metrics.upstream;
     let upstream = route.backends.pick().ok_or(ProxyError::NoEndpoint)?;
     let mut last = ProxyError::NoEndpoint;
     for endpoint in upstream.in_turn() {
@@ -61,7 +62,7 @@ pub(super) async fn forward(
             }
         }
         // Boxed, because connecting is rare and its state would be kept by every idle downstream connection.
-        match Box::pin(connect(endpoint, deadlines.upstream.connect, &shared.metrics)).await {
+        match Box::pin(connect(endpoint, deadlines.upstream.connect, metrics)).await {
             Ok(mut connection) => {
                 let response = send(&mut connection, request, upload, deadlines).await.map_err(|(error, _)| error)?;
                 return Ok((response, connection));

@@ -13,7 +13,6 @@ use tokio_rustls::server::{StartHandshake, TlsStream};
 use super::connection;
 use super::downstream::{Downstream, Tls};
 use super::listener::Place;
-use super::socket::Socket;
 use crate::drain::Draining;
 use crate::model::HostName;
 
@@ -45,11 +44,10 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place:
     let handshakes = &shared.metrics.handshakes;
     if session.handshake_kind() == Some(HandshakeKind::Resumed) { &handshakes.resumed } else { &handshakes.full }.inc();
     let downstream = Downstream::new(peer, port, Some(tls), place, draining);
-    let socket = Socket::new(stream, shared.settings.first_byte_timeout, shared.settings.send_timeout);
     if http2 {
-        connection::http2(socket, downstream).await;
+        connection::http2(stream, downstream).await;
     } else {
-        connection::http1(socket, downstream).await;
+        connection::http1(stream, downstream).await;
     }
 }
 
@@ -107,7 +105,7 @@ async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<(T
     }
 }
 
-/// Sends a fatal alert and logs why. Nothing is encrypted before the ServerHello, so the alert is a plain record.
+/// Sends a fatal alert and logs why. Nothing is encrypted before the `ServerHello`, so the alert is a plain record.
 async fn refuse(start: StartHandshake<TcpStream>, alert: Alert, peer: SocketAddr, sni: &str, why: &str) {
     tracing::warn!("TLS handshake refused: {why}, client: {}, sni: \"{sni}\"", peer.ip());
     let mut stream = start.io;

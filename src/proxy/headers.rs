@@ -93,6 +93,9 @@ pub(super) fn to_upstream(
 
 /// Makes the fields of an upstream's response those of the response to the downstream.
 pub(super) fn to_downstream(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH); // it does not count beside a transfer coding (RFC 9112 section 6.3)
+    }
     remove_hop_by_hop(headers);
 }
 

@@ -21,6 +21,7 @@ mod request;
 mod response;
 mod settings;
 mod socket;
+mod streams;
 mod tunnel;
 mod upgrade;
 

@@ -93,16 +93,12 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
     if parts.uri.authority().is_some() {
         parts.uri = path.into();
     }
-    Ok(match upgrade {
-        Some(downstream) => {
-            upgrade::ask(&mut parts.headers);
-            Routed::Upgrade { downstream, request: Request::from_parts(parts, body), route }
-        }
-        None => {
-            let deadlines = Deadlines { body: settings.body_timeout, upstream: route.timeouts };
-            Routed::Forward { deadlines, request: Request::from_parts(parts, body), route, upload }
-        }
-    })
+    if let Some(downstream) = upgrade {
+        upgrade::ask(&mut parts.headers);
+        return Ok(Routed::Upgrade { downstream, request: Request::from_parts(parts, body), route });
+    }
+    let deadlines = Deadlines { body: settings.body_timeout, upstream: route.timeouts };
+    Ok(Routed::Forward { deadlines, request: Request::from_parts(parts, body), route, upload })
 }
 
 /// The upstream's response, as it goes downstream.
@@ -123,7 +119,8 @@ pub(super) fn answered(
 
 /// The answer to a request that failed.
 pub(super) fn failed(mut exchange: Box<Exchange>, error: &ProxyError) -> Response<ResponseBody> {
-    let shared = exchange.downstream.shared().clone();
+    let downstream = exchange.downstream.clone();
+    let shared = downstream.shared();
     error.count(&shared.metrics);
     error.log(&exchange);
     exchange.status = Some(error.status());

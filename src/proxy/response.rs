@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::streams;
 use crate::body::Body;
 use crate::snapshot::Connection;
 
@@ -25,6 +26,8 @@ pub(super) struct ResponseBody {
     exchange: Option<Box<Exchange>>,
     /// Between two frames.
     read_timeout: Duration,
+    /// Whether the next frame was asked for and is not there yet.
+    waiting: bool,
 }
 
 impl ResponseBody {
@@ -35,12 +38,13 @@ impl ResponseBody {
             connection: None,
             exchange: Some(exchange),
             read_timeout: Duration::ZERO,
+            waiting: false,
         })
     }
 
     /// No body, and no end of the exchange.
     pub(super) fn none() -> Self {
-        Self { body: Body::Empty, connection: None, exchange: None, read_timeout: Duration::ZERO }
+        Self { body: Body::Empty, connection: None, exchange: None, read_timeout: Duration::ZERO, waiting: false }
     }
 
     /// What the upstream sends on `connection`; `None` where the connection drives itself.
@@ -50,11 +54,13 @@ impl ResponseBody {
         exchange: Box<Exchange>,
         read_timeout: Duration,
     ) -> Self {
-        let mut this = Self { body: Body::Incoming(body), connection, exchange: Some(exchange), read_timeout };
-        if let Some(connection) = &mut this.connection {
-            connection.alarm.set(Instant::now() + read_timeout);
-        }
-        Self::ready(this)
+        Self::ready(Self {
+            body: Body::Incoming(body),
+            connection,
+            exchange: Some(exchange),
+            read_timeout,
+            waiting: false,
+        })
     }
 
     fn ready(mut this: Self) -> Self {
@@ -76,17 +82,20 @@ impl ResponseBody {
     }
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
         let Some(connection) = &mut self.connection else { return polled.map_err(ProxyError::Upstream) };
+        if polled.is_pending() {
+            connection.drive(cx);
+            polled = Pin::new(&mut self.body).poll_frame(cx);
+        }
         if polled.is_ready() {
-            connection.alarm.set(Instant::now() + self.read_timeout);
+            self.waiting = false;
             return polled.map_err(ProxyError::Upstream);
         }
-        connection.drive(cx);
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_ready() {
+        // From the first time that we had to wait: before, it was the downstream that did not ask.
+        if !self.waiting {
+            self.waiting = true;
             connection.alarm.set(Instant::now() + self.read_timeout);
-            return polled.map_err(ProxyError::Upstream);
         }
         connection.alarm.poll(cx).map(|()| Some(Err(ProxyError::ReadTimeout)))
     }
@@ -98,7 +107,7 @@ impl http_body::Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
         let this = self.get_mut();
-        let polled = std::task::ready!(this.poll_incoming(cx));
+        let polled = std::task::ready!(streams::waits_for_us(this.poll_incoming(cx)));
         match &polled {
             Some(Ok(frame)) => {
                 if let (Some(exchange), Some(data)) = (&mut this.exchange, frame.data_ref()) {

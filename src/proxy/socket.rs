@@ -1,31 +1,65 @@
-//! The downstream's socket with the two deadlines that HTTP libraries leave to their users.
+//! The downstream's socket with the deadlines of its connection.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::downstream::Pace;
 use crate::alarm::Alarm;
 
-/// A stream that fails when its first byte is late, and when the peer takes nothing of what is written for too long. The
-/// second needs to be here: HTTP does not ask a response for more while it cannot write, so nothing above would notice.
+/// A stream that fails when
+/// - its first byte is late,
+/// - the head of the next request is late (HTTP/1; hyper has a timer for it, which it allocates and arms for every request),
+/// - the peer takes nothing of what is written for too long. HTTP does not ask a response for more while it cannot write,
+///   so nothing above would notice.
 #[derive(Debug)]
 pub(super) struct Socket<S> {
-    /// Until the first byte has come.
-    first_byte: Option<Alarm>,
-    send_timeout: Duration,
+    limits: Limits,
+    pace: Arc<Pace>,
+    reading: Alarm,
+    spoken: bool,
     /// While writes are blocked.
     stalled: Option<Alarm>,
     stream: S,
 }
 
+/// The deadlines of a [`Socket`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) first_byte: Duration,
+    /// `None` where the protocol above has its own.
+    pub(super) idle: Option<Duration>,
+    pub(super) send: Duration,
+}
+
 impl<S> Socket<S> {
-    pub(super) fn new(stream: S, first_byte_timeout: Duration, send_timeout: Duration) -> Self {
-        let first_byte = Some(Alarm::new(Instant::now() + first_byte_timeout));
-        Self { first_byte, send_timeout, stalled: None, stream }
+    pub(super) fn new(stream: S, limits: Limits, pace: Arc<Pace>) -> Self {
+        let reading = Alarm::new(Instant::now() + limits.first_byte);
+        Self { limits, pace, reading, spoken: false, stalled: None, stream }
+    }
+
+    /// Ready with an error when the peer should have sent something by now.
+    fn late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if !self.spoken {
+            ready!(self.reading.poll(cx));
+            return Poll::Ready(timed_out("the client sent nothing"));
+        }
+        let Some(idle) = self.limits.idle else { return Poll::Pending };
+        loop {
+            ready!(self.reading.poll(cx));
+            // Only now is it worth asking when the wait began.
+            let now = Instant::now();
+            let due = self.pace.idle_since().map_or(now, Instant::from_std) + idle;
+            if due <= now {
+                return Poll::Ready(timed_out("the client sent no further request"));
+            }
+            self.reading.set(due);
+        }
     }
 
     fn written<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -33,7 +67,7 @@ impl<S> Socket<S> {
             self.stalled = None;
             return polled;
         }
-        let timeout = self.send_timeout;
+        let timeout = self.limits.send;
         let stalled = self.stalled.get_or_insert_with(|| Alarm::new(Instant::now() + timeout));
         stalled.poll(cx).map(|()| Err(timed_out("the client takes nothing of the response")))
     }
@@ -46,11 +80,14 @@ fn timed_out(why: &'static str) -> io::Error {
 impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Some(alarm) = &mut self.first_byte {
-            if polled.is_pending() {
-                return alarm.poll(cx).map(|()| Err(timed_out("the client sent nothing")));
+        if polled.is_pending() {
+            return self.late(cx).map(Err);
+        }
+        if !self.spoken {
+            self.spoken = true;
+            if let Some(idle) = self.limits.idle {
+                self.reading.set(Instant::now() + idle);
             }
-            self.first_byte = None;
         }
         polled
     }
@@ -94,27 +131,38 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_client_is_given_up() {
-        let (_client, server) = duplex(64);
-        let mut socket = Socket::new(server, SECOND, SECOND);
-        let error = socket.read_u8().await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    fn socket<S>(stream: S) -> (Socket<S>, Arc<Pace>) {
+        let pace = Arc::new(Pace::new());
+        (Socket::new(stream, Limits { first_byte: SECOND, idle: Some(SECOND * 5), send: SECOND }, pace.clone()), pace)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_has_spoken_may_pause() {
+    async fn a_silent_client_is_given_up() {
+        let (_client, server) = duplex(64);
+        let error = socket(server).0.read_u8().await.unwrap_err();
+        assert_eq!(error.to_string(), "the client sent nothing");
+    }
+
+    #[tokio::test]
+    async fn a_client_may_pause_during_a_request_and_a_while_after_it() {
         let (mut client, server) = duplex(64);
-        let mut socket = Socket::new(server, SECOND, SECOND);
+        let (mut socket, pace) = socket(server);
+        socket.limits.idle = Some(SECOND / 10);
         client.write_u8(1).await.unwrap();
         assert_eq!(socket.read_u8().await.unwrap(), 1);
-        assert!(tokio::time::timeout(SECOND * 100, socket.read_u8()).await.is_err());
+        pace.begin();
+        assert!(tokio::time::timeout(SECOND / 2, socket.read_u8()).await.is_err(), "a request is under way");
+        let ended = std::time::Instant::now();
+        pace.end(ended);
+        let error = socket.read_u8().await.unwrap_err();
+        assert_eq!(error.to_string(), "the client sent no further request");
+        assert!(ended.elapsed() >= SECOND / 10 && ended.elapsed() < SECOND / 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
         let (mut client, server) = duplex(64);
-        let mut socket = Socket::new(server, SECOND, SECOND);
+        let (mut socket, _) = socket(server);
         let slow = tokio::spawn(async move {
             for _ in 0..3 {
                 tokio::time::sleep(SECOND / 2).await;
@@ -125,6 +173,6 @@ mod tests {
         socket.write_all(&[0; 64 * 4]).await.unwrap();
         let _client = slow.await.unwrap();
         let error = socket.write_all(&[0; 64]).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(error.to_string(), "the client takes nothing of the response");
     }
 }

@@ -73,12 +73,12 @@ async fn ask_upstream(
     request: Request<Body>,
     route: &Route,
 ) -> Result<Response<hyper::body::Incoming>, ProxyError> {
-    let shared = exchange.downstream.shared().clone();
+    let downstream = exchange.downstream.clone();
     let upstream = route.backends.pick().ok_or(ProxyError::NoEndpoint)?;
     let mut last = ProxyError::NoEndpoint;
     for endpoint in upstream.in_turn() {
         exchange.tries(endpoint);
-        match connect(endpoint, route.timeouts.connect, &shared.metrics).await {
+        match connect(endpoint, route.timeouts.connect, &downstream.shared().metrics).await {
             Ok(connection) => {
                 let mut sender = connection.detach();
                 return match tokio::time::timeout(route.timeouts.read, sender.send_request(request)).await {
