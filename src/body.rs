@@ -1,6 +1,8 @@
 //! The one body type that travels both ways: streamed bodies pass through as they came, without a box or a copy.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,6 +19,8 @@ pub enum Body {
     Full(Bytes),
     /// A body as hyper receives it.
     Incoming(Incoming),
+    /// A request body whose progress is watched by whoever waits for the response.
+    Upload(Incoming, Arc<Upload>),
 }
 
 impl http_body::Body for Body {
@@ -31,6 +35,11 @@ impl http_body::Body for Body {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Self::Incoming(body) => Pin::new(body).poll_frame(cx),
+            Self::Upload(body, upload) => {
+                let polled = Pin::new(&mut *body).poll_frame(cx);
+                upload.note(&polled, body);
+                polled
+            }
         }
     }
 
@@ -38,7 +47,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Incoming(body) => body.is_end_stream(),
+            Self::Incoming(body) | Self::Upload(body, _) => body.is_end_stream(),
         }
     }
 
@@ -46,7 +55,49 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Incoming(body) => body.size_hint(),
+            Self::Incoming(body) | Self::Upload(body, _) => body.size_hint(),
         }
+    }
+}
+
+/// How far a request body has come. Written by the body, read by the exchange that it belongs to.
+#[derive(Debug, Default)]
+pub struct Upload {
+    frames: AtomicU32,
+    state: AtomicU32,
+}
+
+/// Whom a request body waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadState {
+    /// The upstream has not asked for more.
+    Upstream,
+    /// The downstream has not sent more.
+    Downstream,
+    /// Nobody: it has ended.
+    Ended,
+}
+
+impl Upload {
+    fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>, body: &Incoming) {
+        let state = match polled {
+            Poll::Pending => UploadState::Downstream,
+            Poll::Ready(Some(Ok(_))) if !http_body::Body::is_end_stream(body) => UploadState::Upstream,
+            Poll::Ready(_) => UploadState::Ended,
+        };
+        if polled.is_ready() {
+            self.frames.fetch_add(1, Ordering::Relaxed);
+        }
+        self.state.store(state as u32, Ordering::Relaxed);
+    }
+
+    /// Frames taken so far, and whom the next one waits for.
+    pub fn progress(&self) -> (u32, UploadState) {
+        let state = match self.state.load(Ordering::Relaxed) {
+            0 => UploadState::Upstream,
+            1 => UploadState::Downstream,
+            _ => UploadState::Ended,
+        };
+        (self.frames.load(Ordering::Relaxed), state)
     }
 }

@@ -22,9 +22,16 @@ pub mod proxy;
 
 pub mod status;
 
+pub mod admin;
+pub mod app;
+pub mod args;
+pub mod demo;
+
+pub mod alarm;
 pub mod body;
 pub mod drain;
 pub mod log;
+pub mod metrics;
 pub mod pool;
 pub mod readiness;
 

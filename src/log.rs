@@ -165,6 +165,20 @@ mod tests {
         }
     }
 
+    /// Takes nothing before its receiver is gone.
+    struct Blocked(mpsc::SyncSender<()>);
+
+    impl Write for Blocked {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn lines_are_written_in_order_and_flushed_at_the_end() {
         let (sender, receiver) = mpsc::channel();
@@ -174,23 +188,13 @@ mod tests {
         }
         log.flush();
         let written: Vec<u8> = receiver.try_iter().flatten().collect();
-        let expected: String = (0..100).map(|index| format!("{index}\n")).collect();
-        assert_eq!(String::from_utf8(written).unwrap(), expected);
+        let expected: Vec<_> = (0..100).map(|index| index.to_string()).collect();
+        assert_eq!(String::from_utf8(written).unwrap().lines().collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn a_blocked_reader_costs_bounded_memory() {
         let (sender, receiver) = mpsc::sync_channel::<()>(0);
-        struct Blocked(mpsc::SyncSender<()>);
-        impl Write for Blocked {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.send(()).map_err(io::Error::other)?;
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
         let log = Log::new(Format::Text, Blocked(sender));
         let line = vec![b'x'; 1 << 20];
         for _ in 0..64 {

@@ -1,1 +1,28 @@
-fn main() {}
+//! The `portcullis` program. See [`portcullis::args`] for what it can do.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use portcullis::args::{Args, Command};
+use portcullis::{api, app, demo};
+
+fn main() -> ExitCode {
+    // Before anything else: kube and our own TLS use the process's default provider, and there must be only one.
+    let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    debug_assert!(installed.is_ok(), "nothing has used TLS before main");
+    let outcome = match Args::parse().command {
+        Command::Crds => {
+            print!("{}", api::crds_yaml().into_iter().map(|(_, yaml)| yaml).collect::<Vec<_>>().join("---\n"));
+            Ok(())
+        }
+        Command::Demo(options) => demo::run(&options),
+        Command::Run(options) => app::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("portcullis: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -27,18 +27,16 @@ impl<T> Pool<T> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the newest idle value that is not too old and for which `usable` holds; drops those it passes over.
-    pub fn take(&self, usable: impl Fn(&T) -> bool) -> Option<T> {
+    /// Takes the newest idle value that is not too old.
+    pub fn take(&self) -> Option<T> {
         let mut idle = self.lock();
-        while let Some((value, since)) = idle.pop() {
-            if since.elapsed() > IDLE_TIMEOUT {
-                idle.clear(); // those below are older still
-                return None;
-            }
-            if usable(&value) {
-                return Some(value);
-            }
+        let (value, since) = idle.pop()?;
+        if since.elapsed() <= IDLE_TIMEOUT {
+            return Some(value);
         }
+        let old = std::mem::take(&mut *idle); // those below are older still
+        drop(idle); // closing sockets is not for under the lock
+        drop(old);
         None
     }
 
@@ -52,8 +50,8 @@ impl<T> Pool<T> {
     }
 
     /// Drops what has been idle too long or is not `usable` any more.
-    pub fn sweep(&self, usable: impl Fn(&T) -> bool) {
-        self.lock().retain(|(value, since)| since.elapsed() <= IDLE_TIMEOUT && usable(value));
+    pub fn sweep(&self, mut usable: impl FnMut(&mut T) -> bool) {
+        self.lock().retain_mut(|(value, since)| since.elapsed() <= IDLE_TIMEOUT && usable(value));
     }
 }
 
@@ -68,14 +66,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_usable_value_is_taken() {
+    fn the_newest_value_is_taken() {
         let pool = Pool::default();
         for value in 1..=3 {
             pool.put(value);
         }
-        assert_eq!(pool.take(|value| *value != 3), Some(2));
-        assert_eq!(pool.take(|_| true), Some(1), "what was passed over is gone");
-        assert_eq!(pool.take(|_| true), None);
+        assert_eq!(pool.take(), Some(3));
+        pool.sweep(|value| *value != 2);
+        assert_eq!(pool.take(), Some(1));
+        assert_eq!(pool.take(), None);
     }
 
     #[test]
@@ -84,7 +83,7 @@ mod tests {
         for value in 0..=MAX_IDLE {
             pool.put(value);
         }
-        let taken: Vec<_> = std::iter::from_fn(|| pool.take(|_| true)).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!((taken.len(), taken.last()), (MAX_IDLE, Some(&1)));
     }
 }

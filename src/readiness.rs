@@ -29,6 +29,11 @@ impl Readiness {
         self.state().closed.remove(gate);
     }
 
+    /// Closes a gate: the process must get no more work.
+    pub fn close(&self, gate: &'static str) {
+        self.state().closed.insert(gate);
+    }
+
     /// Whether every gate is open.
     pub fn is_ready(&self) -> bool {
         self.state().closed.is_empty()

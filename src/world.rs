@@ -117,14 +117,14 @@ impl World {
     /// Takes a change in; says whether anything is different now (including that a kind was listed for the first time).
     pub fn apply(&mut self, change: Change) -> bool {
         match change {
-            Change::Remove { source, kind, key } => self.remove(kind, (key, source)),
+            Change::Remove { source, kind, key } => self.remove(kind, &(key, source)),
             Change::Replace { source, kind, objects } => {
                 let listed = self.pending.remove(&(source, kind));
                 let kept: BTreeSet<&ObjectKey> = objects.iter().map(|(key, _)| key).collect();
                 let gone: Vec<_> = self.keys(kind, source).filter(|key| !kept.contains(key)).collect();
                 let mut changed = listed;
                 for key in gone {
-                    changed |= self.remove(kind, (key, source));
+                    changed |= self.remove(kind, &(key, source));
                 }
                 for (key, object) in objects {
                     changed |= object.kind() == kind && self.upsert((key, source), object);
@@ -178,17 +178,17 @@ impl World {
         }
     }
 
-    fn remove(&mut self, kind: Kind, id: (ObjectKey, SourceId)) -> bool {
+    fn remove(&mut self, kind: Kind, id: &(ObjectKey, SourceId)) -> bool {
         match kind {
-            Kind::ApisixRoute => self.routes.remove(&id).is_some(),
-            Kind::ApisixTls => self.tls.remove(&id).is_some(),
+            Kind::ApisixRoute => self.routes.remove(id).is_some(),
+            Kind::ApisixTls => self.tls.remove(id).is_some(),
             Kind::EndpointSlice => {
-                self.unlink_slice(&id);
-                self.slices.remove(&id).is_some()
+                self.unlink_slice(id);
+                self.slices.remove(id).is_some()
             }
-            Kind::IngressClass => self.classes.remove(&id).is_some(),
-            Kind::Secret => self.secrets.remove(&id).is_some(),
-            Kind::Service => self.services.remove(&id).is_some(),
+            Kind::IngressClass => self.classes.remove(id).is_some(),
+            Kind::Secret => self.secrets.remove(id).is_some(),
+            Kind::Service => self.services.remove(id).is_some(),
         }
     }
 

@@ -1,2 +1,52 @@
-//! compile
-pub mod report;
+//! From what the sources said to what the proxy reads: class filter, references, conflicts, precedence, certificates.
+//!
+//! Pure and synchronous: no clock, no I/O. The previous snapshot serves two purposes only: values whose inputs did not
+//! change are shared with it (rustls configurations, connection pools, counters), and a server certificate that
+//! disappears goes on serving its last good value.
+
+mod attach;
+mod report;
+mod routes;
+mod tls;
+mod tls_config;
+mod upstreams;
+
+use std::sync::Arc;
+
+pub use report::{Condition, ObjectReport, Report};
+pub use tls_config::{TlsContext, server_config};
+
+use crate::snapshot::Snapshot;
+use crate::world::World;
+
+/// What compilation needs to know beside the objects; fixed for the life of the process.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// `spec.controller` of the IngressClasses that are ours.
+    pub controller: Arc<str>,
+    /// The ingress class that is ours even without an IngressClass object.
+    pub class: Arc<str>,
+    /// Cryptography shared by all hosts.
+    pub tls: TlsContext,
+}
+
+/// A compiled world.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What became of every object that is ours.
+    pub report: Report,
+    /// What the proxy reads.
+    pub snapshot: Snapshot,
+}
+
+/// Compiles `world`. Equal worlds give equal dumps, whatever `previous` was, but for certificates that have disappeared.
+pub fn compile(world: &World, context: &Context, previous: &Snapshot) -> Compiled {
+    let mut report = Report::default();
+    let tls = tls::compile(world, context, previous, &mut report);
+    let (routes, carried) = routes::compile(world, context, previous, &mut report);
+    let snapshot = Snapshot { carried, generation: previous.generation + 1, routes, tls };
+    Compiled { report, snapshot }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Invalid, Meta, ObjectRef, SourceId};
+use crate::model::{Effect, Meta, ObjectRef, Problem, SourceId};
 
 /// What became of every object that is ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,26 +20,6 @@ pub struct ObjectReport {
     pub problems: Vec<Problem>,
     /// Where the object came from: only Kubernetes has a status to write.
     pub source: SourceId,
-}
-
-/// Something that is wrong with an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// What it does to the object.
-    pub effect: Effect,
-    /// What and where it is.
-    pub invalid: Invalid,
-}
-
-/// What a problem does to its object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Effect {
-    /// The object, or a host of it, is not served at all, or refuses its clients.
-    Refused,
-    /// The object is served, but a reference of it is not resolved: for example a Service without such a port.
-    Unresolved,
-    /// The object is served with an older value: for example the last good certificate.
-    Stale,
 }
 
 /// A condition as Kubernetes objects carry it.
@@ -67,9 +47,9 @@ impl ObjectReport {
         let reference = self.first(|p| !is_spec(p) || p.effect == Effect::Unresolved);
         let any = self.first(|_| true);
         [
-            Self::condition("Accepted", "Accepted", "the object is valid", own),
-            Self::condition("ResolvedRefs", "ResolvedRefs", "every reference is resolved", reference),
-            Self::condition("Programmed", "Programmed", "the proxy serves this object", any),
+            Self::condition("Accepted", "Accepted", "the object is valid", &own),
+            Self::condition("ResolvedRefs", "ResolvedRefs", "every reference is resolved", &reference),
+            Self::condition("Programmed", "Programmed", "the proxy serves this object", &any),
         ]
     }
 
@@ -77,7 +57,7 @@ impl ObjectReport {
         self.problems.iter().filter(wanted).collect()
     }
 
-    fn condition(kind: &'static str, good: &'static str, message: &str, problems: Vec<&Problem>) -> Condition {
+    fn condition(kind: &'static str, good: &'static str, message: &str, problems: &[&Problem]) -> Condition {
         match problems.first() {
             None => Condition { kind, message: message.to_owned(), reason: good, status: true },
             Some(first) => Condition {

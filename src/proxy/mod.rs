@@ -1,1 +1,109 @@
-//! proxy
+//! The data plane: HTTP over TLS in, HTTP/1.1 out, and between the two the question whether the client may.
+//!
+//! ```text
+//! listener ─► handshake ─► connection ─► request: host ─► authorize ─► route ─► forward ─► access log
+//! ```
+//! It reads [`Snapshot`](crate::snapshot::Snapshot)s and knows neither where they come from nor Kubernetes. A snapshot is
+//! loaded once per handshake and once per request, never held across an await: a connection lives through any number.
+
+mod access_log;
+mod authorize;
+mod connection;
+mod downstream;
+mod error;
+mod exchange;
+mod forward;
+mod handshake;
+mod headers;
+mod host;
+mod listener;
+mod request;
+mod response;
+mod settings;
+mod socket;
+mod streams;
+mod tunnel;
+mod upgrade;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+pub use settings::Settings;
+
+use crate::drain::Draining;
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::snapshot::Current;
+use listener::Listener;
+
+/// How often idle upstream connections are looked through for closed and old ones.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// A proxy whose sockets are bound: the kernel queues connections from here on, and [`Proxy::run`] accepts them.
+#[derive(Debug)]
+pub struct Proxy {
+    listeners: Vec<Listener>,
+    shared: Arc<Shared>,
+}
+
+/// What every connection needs.
+#[derive(Debug)]
+struct Shared {
+    current: Arc<Current>,
+    /// Whether HTTP/1 responses announce that the connection closes. The same as [`Draining::has_started`], without a lock.
+    draining: AtomicBool,
+    log: Log,
+    metrics: Arc<Metrics>,
+    settings: Settings,
+}
+
+impl Proxy {
+    /// Binds the listeners of `settings`. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When an address cannot be bound; the error names it.
+    pub fn bind(settings: Settings, current: Arc<Current>, log: Log, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let http = settings.http.iter().map(|address| Listener::bind(*address, false));
+        let https = settings.https.iter().map(|address| Listener::bind(*address, true));
+        let listeners = http.chain(https).collect::<io::Result<_>>()?;
+        let draining = AtomicBool::new(false);
+        Ok(Self { listeners, shared: Arc::new(Shared { current, draining, log, metrics, settings }) })
+    }
+
+    /// The addresses that were bound: first those of `settings.http`, then those of `settings.https`, in their order.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(Listener::address).collect()
+    }
+
+    /// Serves until `draining` starts, and returns when nothing is accepted any more. Connections that are open then hold
+    /// the drain until they have finished.
+    pub async fn run(self, draining: Draining) {
+        let mut tasks = JoinSet::new();
+        for listener in self.listeners {
+            tasks.spawn(listener.run(self.shared.clone(), draining.clone()));
+        }
+        drop(draining);
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ended = tasks.join_next() => if ended.is_none() { return },
+                _ = sweep.tick() => self.shared.sweep(),
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Drops idle upstream connections that are old or that the upstream closed.
+    fn sweep(&self) {
+        for endpoint in self.current.load().carried.endpoints.values() {
+            endpoint.idle.sweep(|connection| connection.is_idle());
+        }
+    }
+}

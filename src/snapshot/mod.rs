@@ -2,22 +2,25 @@
 //! compile at request time.
 
 mod client_auth;
+mod connection;
 mod dump;
 mod hosts;
 mod routes;
 mod tls;
 mod upstream;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 pub use client_auth::{ClientAuth, Identity, PolicyId};
+pub use connection::{Answer, Connection};
 pub use dump::Dump;
 pub use hosts::HostTable;
 pub use routes::{HostRoutes, Route, RouteStats};
-pub use tls::{HostTls, Policy};
-pub use upstream::{Address, Backends, Connection, Endpoint, Upstream};
+pub use tls::{HostTls, Inputs, Policy};
+pub use upstream::{Address, Backends, Endpoint, Upstream};
 
 use crate::model::HostName;
 
@@ -27,12 +30,23 @@ pub type Current = ArcSwap<Snapshot>;
 /// One published configuration.
 #[derive(Debug, Default)]
 pub struct Snapshot {
+    /// What the next snapshot takes over.
+    pub carried: Carried,
     /// Counts the snapshots of this process; 0 is the empty one before anything was compiled.
     pub generation: u64,
     /// Routes by host.
     pub routes: HostTable<HostRoutes>,
     /// TLS by host.
     pub tls: HostTable<Arc<HostTls>>,
+}
+
+/// Values that live longer than one snapshot: a change of configuration keeps connections and counters.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// The endpoints in use, with their idle connections.
+    pub endpoints: HashMap<Address, Arc<Endpoint>>,
+    /// Counters by route name.
+    pub stats: HashMap<Arc<str>, Arc<RouteStats>>,
 }
 
 impl Snapshot {

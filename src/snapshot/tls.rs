@@ -1,22 +1,51 @@
 //! TLS of one host.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use super::ClientAuth;
-use crate::model::{Invalid, ObjectKey};
+use crate::model::{Invalid, ObjectKey, Problem};
 
 /// TLS settings of the hosts of one ApisixTls.
 #[derive(Debug)]
 pub struct HostTls {
+    /// The certificate in use, kept so that it can go on serving when its Secret breaks.
+    pub certificate: Option<Arc<rustls::sign::CertifiedKey>>,
+    /// What this value was made from.
+    pub inputs: Inputs,
     /// The ApisixTls that owns the host.
     pub object: ObjectKey,
     /// What clients must prove.
     pub policy: Policy,
+    /// What is wrong with the parts that this value was made from.
+    pub problems: Vec<Problem>,
     /// The server's side of the handshake, ALPN `h2` and `http/1.1`; `Err` refuses every handshake and says why.
     ///
     /// Where the policy is [`Policy::Require`], the handshake asks for a client certificate, has TLS check the proof of
     /// possession, and accepts whatever chain is sent, or none: the chain is judged per request by [`ClientAuth::judge`].
     pub server: Result<Arc<rustls::ServerConfig>, Arc<Invalid>>,
+}
+
+/// The values that something was compiled from, compared by identity: equal means that nothing needs to be made again.
+#[derive(Clone, Default)]
+pub struct Inputs(Vec<Arc<dyn Any + Send + Sync>>);
+
+impl Inputs {
+    /// Adds an input.
+    pub fn push(&mut self, input: Arc<dyn Any + Send + Sync>) {
+        self.0.push(input);
+    }
+
+    /// Whether both were made from the very same values in the same order.
+    pub fn same(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+}
+
+impl std::fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} inputs", self.0.len())
+    }
 }
 
 /// What clients of a host must prove.

@@ -5,11 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::body::Body;
+use super::Connection;
 use crate::pool::Pool;
-
-/// An idle connection to an upstream.
-pub type Connection = hyper::client::conn::http1::SendRequest<Body>;
 
 /// One address of an upstream with its idle connections. Shared by every upstream and every snapshot that has the address.
 #[derive(Debug)]
@@ -17,7 +14,7 @@ pub struct Endpoint {
     /// Where to connect to.
     pub address: Address,
     /// Idle connections.
-    pub idle: Pool<Connection>,
+    pub idle: Pool<Box<Connection>>,
 }
 
 impl Endpoint {
@@ -65,10 +62,11 @@ impl Upstream {
         &self.endpoints
     }
 
-    /// The next endpoint in turn; `None` where there is none.
-    pub fn pick(&self) -> Option<&Arc<Endpoint>> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.endpoints.get(turn.checked_rem(self.endpoints.len())?)
+    /// Every endpoint once, starting with the one whose turn it is: the others are for when that cannot be reached.
+    pub fn in_turn(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.endpoints.len()).unwrap_or(0);
+        let (later, first) = self.endpoints.split_at(turn);
+        first.iter().chain(later)
     }
 }
 
@@ -153,7 +151,10 @@ mod tests {
     fn endpoints_take_turns() {
         let endpoint = |port| Arc::new(Endpoint::new(Address::Socket(([127, 0, 0, 1], port).into())));
         let upstream = Upstream::new("a".into(), [endpoint(1), endpoint(2)].into());
-        let ports: Vec<_> = (0..4).map(|_| upstream.pick().unwrap().address.to_string()).collect();
-        assert_eq!(ports, ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:1", "127.0.0.1:2"]);
+        let turn = || upstream.in_turn().map(|endpoint| endpoint.address.to_string()).collect::<Vec<_>>();
+        assert_eq!(turn(), ["127.0.0.1:1", "127.0.0.1:2"]);
+        assert_eq!(turn(), ["127.0.0.1:2", "127.0.0.1:1"]);
+        assert_eq!(turn(), ["127.0.0.1:1", "127.0.0.1:2"]);
+        assert_eq!(Upstream::new("b".into(), [].into()).in_turn().count(), 0);
     }
 }

@@ -2,4 +2,5 @@
 //! They are total: an object that cannot be used becomes an [`crate::model::Invalid`], never a gap.
 
 pub mod kubernetes;
+pub mod manifests;
 pub mod parse;

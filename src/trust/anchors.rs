@@ -49,7 +49,7 @@ impl Anchors {
         both.filter(move |(a, _)| a.not_before <= now && now <= a.not_after).map(|(a, c)| (&a.trust, c))
     }
 
-    /// The subjects as DER, for the list in the handshake's CertificateRequest.
+    /// The subjects as DER, for the list in the handshake's `CertificateRequest`.
     pub fn subjects(&self) -> impl Iterator<Item = Vec<u8>> {
         self.certificates.iter().filter_map(|der| {
             let (_, certificate) = X509Certificate::from_der(der).ok()?;
@@ -65,7 +65,7 @@ impl Anchors {
 
 impl fmt::Debug for Anchors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Anchors").field("certificates", &self.certificates.len()).finish()
+        f.debug_struct("Anchors").field("certificates", &self.certificates.len()).finish_non_exhaustive()
     }
 }
 

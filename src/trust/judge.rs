@@ -95,7 +95,7 @@ fn describe(error: &Error) -> String {
             format!("certificate has expired {days}d ago")
         }
         Error::CertNotValidYet { .. } => "certificate is not yet valid".to_owned(),
-        Error::RequiredEkuNotFound | Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
+        Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
             "extendedKeyUsage does not allow clientAuth".to_owned()
         }
         Error::UnknownIssuer => "unknown issuer".to_owned(),
@@ -149,6 +149,11 @@ fn strong(certificate: &X509Certificate<'_>) -> Result<(), String> {
     }
 }
 
+/// The public key (`SubjectPublicKeyInfo`) of a certificate of any X.509 version; `None` for what is no certificate.
+pub fn public_key(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    Some(SubjectPublicKeyInfoDer::from(parse(certificate)?.public_key().raw.to_vec()))
+}
+
 /// Whether `signature` over `message` was made with the key of `certificate`, under one of `algorithms`: TLS's proof of
 /// possession, for certificates of every X.509 version.
 pub fn signed_by_holder(
@@ -157,8 +162,7 @@ pub fn signed_by_holder(
     signature: &[u8],
     algorithms: &[&dyn SignatureVerificationAlgorithm],
 ) -> bool {
-    let Some(parsed) = parse(certificate) else { return false };
-    let key = SubjectPublicKeyInfoDer::from(parsed.public_key().raw);
+    let Some(key) = public_key(certificate) else { return false };
     let Ok(key) = RawPublicKeyEntity::try_from(&key) else { return false };
     algorithms.iter().any(|algorithm| key.verify_signature(*algorithm, message, signature).is_ok())
 }

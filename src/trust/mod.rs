@@ -7,6 +7,6 @@ mod pem;
 mod refusal;
 
 pub use anchors::Anchors;
-pub use judge::{judge, signed_by_holder};
+pub use judge::{judge, public_key, signed_by_holder};
 pub use pem::{certificates, private_key};
 pub use refusal::Refusal;

@@ -1,0 +1,3 @@
+module portcullis.test/pause
+
+go 1.26.0

@@ -1,0 +1,191 @@
+//! Starts and joins everything. The only module that knows all others.
+
+mod control;
+mod problems;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context as _;
+use tokio::runtime::{self, Runtime};
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::Admin;
+use crate::args::RunOptions;
+use crate::compile::{Context, Report, TlsContext};
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::model::SourceId;
+use crate::proxy::{Proxy, Settings};
+use crate::readiness::Readiness;
+use crate::snapshot::Current;
+use crate::source::{kubernetes, manifests::Manifests};
+use crate::world::{Change, World};
+use crate::{drain, log};
+
+/// The gate that opens with the first published snapshot.
+const FIRST_SNAPSHOT: &str = "first snapshot";
+
+/// The gate that closes when the process is told to stop, so that no new connections are sent to it.
+const DRAINING: &str = "end of the process";
+
+/// Changes that may wait for the control loop; a source that is ahead of it waits.
+const CHANGES: usize = 1024;
+
+/// Runs until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// When something is missing to start with: no source, an address in use, manifests that cannot be read.
+pub fn run(options: &RunOptions) -> anyhow::Result<()> {
+    let log = log::start(options.log_format, &options.log_level)?;
+    let outcome = serve(options, &log, |_| {});
+    log.flush();
+    outcome
+}
+
+/// The addresses that are served: what was bound where port 0 was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Addresses {
+    pub(crate) http: Vec<SocketAddr>,
+    pub(crate) https: Vec<SocketAddr>,
+}
+
+/// As [`run`]; `started` is called when the first snapshot is served.
+pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        options.follows_kubernetes() || !options.manifests.is_empty(),
+        "nothing to serve: give --manifests DIRECTORY, --kubernetes, or both"
+    );
+    // Control and traffic have runtimes of their own, so that neither can stall the other.
+    let control = runtime::Builder::new_current_thread().enable_all().build()?;
+    let traffic = traffic_runtime(options.workers)?;
+    let current = Arc::new(Current::default());
+    let metrics = Arc::new(Metrics::new(current.clone()));
+    let proxy = {
+        let _guard = traffic.enter();
+        let settings = Settings {
+            allow_plaintext_client_auth: options.allow_plaintext_client_auth,
+            http: options.http_listen.clone(),
+            https: options.https_listen.clone(),
+            ..Settings::default()
+        };
+        Proxy::bind(settings, current.clone(), log.clone(), metrics.clone()).context("cannot listen for traffic")?
+    };
+    let outcome = control.block_on(async {
+        let readiness = Readiness::awaiting(&[FIRST_SNAPSHOT]);
+        let admin = Admin::bind(options.admin_listen, current.clone(), metrics, readiness.clone()).await?;
+        tokio::spawn(admin.run());
+        let (published, leadership) = start_control(options, current, &readiness).await?;
+        let stop = stop_signal()?;
+        traffic_until(stop, proxy, &traffic, published, &readiness, options, started).await;
+        let _ = leadership;
+        Ok(())
+    });
+    // Tasks that are left have had their time.
+    traffic.shutdown_background();
+    outcome
+}
+
+/// Starts the sources, the control loop and, in a cluster, the status writer. The receiver says when the first snapshot is
+/// published.
+async fn start_control(
+    options: &RunOptions,
+    current: Arc<Current>,
+    readiness: &Readiness,
+) -> anyhow::Result<(watch::Receiver<bool>, Option<()>)> {
+    let (change_sender, changes) = mpsc::channel(CHANGES);
+    let (reports, report) = watch::channel(Arc::new(Report::default()));
+    let (referenced_sender, referenced) = watch::channel(None);
+    let (published_sender, published) = watch::channel(false);
+    let mut sources = Vec::new();
+    let mut manifests = None;
+    let leadership = None;
+    if !options.manifests.is_empty() {
+        sources.push(SourceId::Manifests);
+        let opened = open_manifests(options.manifests.clone())?;
+        tokio::spawn(follow_manifests(opened.clone(), change_sender.clone()));
+        manifests = Some(opened);
+    }
+    if options.follows_kubernetes() {
+        sources.push(SourceId::Kubernetes);
+        let client = kube::Client::try_default().await.context("no Kubernetes API server is configured")?;
+        let namespaces = options.watch_namespace.iter().cloned().collect();
+        let source = kubernetes::Options { namespaces };
+        tokio::spawn(kubernetes::run(client.clone(), source, change_sender.clone(), referenced, readiness.clone()));
+        // LEAD
+    }
+    tokio::spawn(problems::log(report, manifests));
+    let context = Context {
+        class: options.ingress_class.clone().into(),
+        controller: options.controller_name.clone().into(),
+        tls: TlsContext::new()?,
+    };
+    let outputs = control::Outputs { current, published: published_sender, referenced: referenced_sender, reports };
+    tokio::spawn(control::run(World::awaiting(&sources), context, changes, outputs));
+    Ok((published, leadership))
+}
+
+/// Serves traffic from the first snapshot until `stop`, then drains.
+async fn traffic_until(
+    stop: impl Future<Output = ()>,
+    proxy: Proxy,
+    traffic: &Runtime,
+    mut published: watch::Receiver<bool>,
+    readiness: &Readiness,
+    options: &RunOptions,
+    started: impl FnOnce(&Addresses),
+) {
+    let mut stop = std::pin::pin!(stop);
+    // Not one connection is accepted before the configuration is complete: a missing policy would let clients in.
+    tokio::select! {
+        _ = published.wait_for(|published| *published) => {}
+        () = &mut stop => return,
+    }
+    let mut http = proxy.local_addrs();
+    let https = http.split_off(options.http_listen.len());
+    let (drain, draining) = drain::channel();
+    traffic.spawn(proxy.run(draining));
+    readiness.open(FIRST_SNAPSHOT);
+    tracing::info!(?http, ?https, "serving");
+    started(&Addresses { http, https });
+    stop.await;
+    tracing::info!("stopping: requests under way have {:?} to finish", options.drain_timeout);
+    readiness.close(DRAINING);
+    let finished = drain.drain(options.drain_timeout).await;
+    tracing::info!(finished, "stopped");
+}
+
+fn traffic_runtime(workers: Option<usize>) -> std::io::Result<Runtime> {
+    let cpus = || thread::available_parallelism().map_or(1, Into::into);
+    let workers = workers.filter(|workers| *workers > 0).unwrap_or_else(cpus);
+    runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().thread_name("traffic").build()
+}
+
+fn open_manifests(roots: Vec<PathBuf>) -> anyhow::Result<Manifests> {
+    Manifests::open(roots).map_err(|diagnostics| {
+        let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the manifests cannot be served:\n{}", lines.join("\n"))
+    })
+}
+
+async fn follow_manifests(manifests: Manifests, changes: mpsc::Sender<Change>) {
+    if let Err(error) = manifests.run(changes).await {
+        tracing::error!("the manifests cannot be watched, so changes of files are not seen: {error}");
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

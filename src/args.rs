@@ -1,0 +1,133 @@
+//! The command line. Every option can also be set by an environment variable: `--http-listen` by `PORTCULLIS_HTTP_LISTEN`;
+//! several values are separated by commas there.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::log::Format;
+
+/// An ingress controller and proxy that enforces mutual TLS per host.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Clone, Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one value in a process")]
+pub enum Command {
+    /// Print the CustomResourceDefinitions as YAML.
+    Crds,
+    /// Make a CA, certificates, a backend and manifests in a folder, serve them, and say what to try.
+    Demo(DemoOptions),
+    /// Serve: from Kubernetes, from directories of manifests, or both.
+    Run(RunOptions),
+}
+
+/// Options of `portcullis demo`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DemoOptions {
+    /// Where the demo's files are made. Files that exist are kept, so that you can edit them.
+    #[arg(long, default_value = "portcullis-demo")]
+    pub folder: PathBuf,
+}
+
+/// Options of `portcullis run`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunOptions {
+    /// Address for health, metrics and debug pages.
+    #[arg(long, env = "PORTCULLIS_ADMIN_LISTEN", default_value = "0.0.0.0:9091")]
+    pub admin_listen: SocketAddr,
+
+    /// Serve hosts that require a client certificate on the plaintext port too, without one. For migrations only: whoever
+    /// reaches that port is let in.
+    #[arg(long, env = "PORTCULLIS_ALLOW_PLAINTEXT_CLIENT_AUTH")]
+    pub allow_plaintext_client_auth: bool,
+
+    /// `spec.controller` of the IngressClasses to serve.
+    #[arg(long, env = "PORTCULLIS_CONTROLLER_NAME", default_value = "apisix.apache.org/apisix-ingress-controller")]
+    pub controller_name: String,
+
+    /// How long requests under way may take to finish after SIGTERM.
+    #[arg(long, env = "PORTCULLIS_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
+    pub drain_timeout: Duration,
+
+    /// Addresses for plaintext HTTP; repeatable.
+    #[arg(long, env = "PORTCULLIS_HTTP_LISTEN", default_value = "0.0.0.0:9080", value_delimiter = ',')]
+    pub http_listen: Vec<SocketAddr>,
+
+    /// Addresses for TLS; repeatable.
+    #[arg(long, env = "PORTCULLIS_HTTPS_LISTEN", default_value = "0.0.0.0:9443", value_delimiter = ',')]
+    pub https_listen: Vec<SocketAddr>,
+
+    /// The ingress class to serve even where there is no IngressClass object. Objects without a class are always served.
+    #[arg(long, env = "PORTCULLIS_INGRESS_CLASS", default_value = "apisix")]
+    pub ingress_class: String,
+
+    /// Follow the Kubernetes API server: of the cluster the program runs in, or of the current kubeconfig. On by itself in a
+    /// cluster without `--manifests`.
+    #[arg(long, env = "PORTCULLIS_KUBERNETES")]
+    pub kubernetes: bool,
+
+    /// How log lines look.
+    #[arg(long, env = "PORTCULLIS_LOG_FORMAT", default_value = "text")]
+    pub log_format: Format,
+
+    /// What is logged: a level, or directives such as `info,portcullis=debug`.
+    #[arg(long, env = "PORTCULLIS_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+
+    /// A directory (or file) of manifests to serve and to watch; repeatable.
+    #[arg(long, env = "PORTCULLIS_MANIFESTS", value_delimiter = ',')]
+    pub manifests: Vec<PathBuf>,
+
+    /// A namespace to follow; repeatable. All namespaces where none is given.
+    #[arg(long, env = "PORTCULLIS_WATCH_NAMESPACE", value_delimiter = ',')]
+    pub watch_namespace: Vec<String>,
+
+    /// Threads for traffic; the number of CPUs where it is left out.
+    #[arg(long, env = "PORTCULLIS_WORKERS")]
+    pub workers: Option<usize>,
+}
+
+impl RunOptions {
+    /// Whether to follow the API server.
+    pub fn follows_kubernetes(&self) -> bool {
+        let in_cluster = || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        self.kubernetes || (self.manifests.is_empty() && in_cluster())
+    }
+}
+
+/// Reads `90s`, `1m30s` or `500ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| format!("`{text}` is no duration; write for example `30s` or `1m30s`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_have_the_documented_defaults() {
+        let Command::Run(run) = Args::try_parse_from(["portcullis", "run"]).unwrap().command else { panic!("no run") };
+        assert_eq!(run.drain_timeout, Duration::from_secs(30));
+        assert_eq!(run.http_listen, ["0.0.0.0:9080".parse().unwrap()]);
+        assert!(!run.allow_plaintext_client_auth);
+    }
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(duration("-5s").is_err() && duration("x").is_err() && duration("").is_err());
+    }
+}

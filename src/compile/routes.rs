@@ -1,0 +1,109 @@
+//! Routes: from rules to sorted tables by host.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::upstreams::{self, Endpoints};
+use super::{Context, ObjectReport, Report, attach};
+use crate::model::{Effect, HostPattern, Kind, Meta, ObjectKey, ObjectRef, PathPattern, Problem, Rule, SourceId};
+use crate::snapshot::{Backends, Carried, HostRoutes, HostTable, Route, RouteStats, Snapshot};
+use crate::world::World;
+
+/// A rule on its way into the tables, with what decides its place.
+struct Placed<'a> {
+    created: i64,
+    index: usize,
+    key: &'a ObjectKey,
+    route: Arc<Route>,
+    rule: &'a Rule,
+}
+
+pub(super) fn compile(
+    world: &World,
+    context: &Context,
+    previous: &Snapshot,
+    report: &mut Report,
+) -> (HostTable<HostRoutes>, Carried) {
+    let mut endpoints = Endpoints::new(&previous.carried.endpoints);
+    let mut stats = HashMap::new();
+    let mut placed = Vec::new();
+    for (key, source, observed) in world.routes() {
+        let object = match &observed.value {
+            Ok(object) if !attach::ours(object.class.as_deref(), world, context) => continue,
+            Ok(object) => object,
+            Err(why) => {
+                let problem = Problem { effect: Effect::Refused, invalid: why.clone() };
+                insert(report, key, observed.meta, source, vec![problem]);
+                continue;
+            }
+        };
+        let mut problems = Vec::new();
+        for (index, rule) in object.rules.iter().enumerate() {
+            let name: Arc<str> = format!("{key}/{}", rule.name).into();
+            let route_stats: Arc<RouteStats> = previous.carried.stats.get(&name).cloned().unwrap_or_default();
+            stats.insert(name.clone(), route_stats.clone());
+            let route = Arc::new(Route {
+                backends: backends(world, key, index, rule, &mut endpoints, &mut problems),
+                methods: rule.methods,
+                name,
+                stats: route_stats,
+                timeouts: rule.timeouts,
+                websocket: rule.websocket,
+            });
+            placed.push(Placed { created: observed.meta.created, index, key, route, rule });
+        }
+        insert(report, key, observed.meta, source, problems);
+    }
+    (tables(placed), Carried { endpoints: endpoints.current, stats })
+}
+
+fn insert(report: &mut Report, key: &ObjectKey, meta: Meta, source: SourceId, problems: Vec<Problem>) {
+    let object = ObjectRef { kind: Kind::ApisixRoute, key: key.clone() };
+    report.objects.insert(object, ObjectReport { meta, problems, source });
+}
+
+/// The backends of a rule that can be used. One that is not resolved, or has no ready endpoint while another one has,
+/// gets no traffic (APISIX); when none is left the route answers 503.
+fn backends(
+    world: &World,
+    key: &ObjectKey,
+    rule_index: usize,
+    rule: &Rule,
+    endpoints: &mut Endpoints<'_>,
+    problems: &mut Vec<Problem>,
+) -> Backends {
+    let mut resolved = Vec::new();
+    for (index, backend) in rule.backends.iter().enumerate() {
+        let field = format!("spec.http[{rule_index}].backends[{index}]");
+        match upstreams::resolve(world, &key.namespace, backend, &field, endpoints) {
+            Ok(upstream) => resolved.push((upstream, backend.weight)),
+            Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
+        }
+    }
+    let usable = |upstream: &(crate::snapshot::Upstream, u32)| upstream.1 > 0 && !upstream.0.endpoints().is_empty();
+    if resolved.iter().any(usable) {
+        resolved.retain(usable);
+    }
+    Backends::new(resolved)
+}
+
+/// Precedence among rules with the same host and path: higher priority, then the older object, then its namespace and
+/// name, then the place in the object.
+fn tables(mut placed: Vec<Placed<'_>>) -> HostTable<HostRoutes> {
+    placed.sort_by(|a, b| {
+        let age = |p: &Placed<'_>| (p.created, p.key.clone(), p.index);
+        b.rule.priority.cmp(&a.rule.priority).then_with(|| age(a).cmp(&age(b)))
+    });
+    let mut by_host: HashMap<&HostPattern, Vec<(PathPattern, Arc<Route>)>> = HashMap::new();
+    for Placed { route, rule, .. } in &placed {
+        for host in &rule.hosts {
+            let routes = by_host.entry(host).or_default();
+            routes.extend(rule.paths.iter().map(|path| (path.clone(), route.clone())));
+        }
+    }
+    let mut table = HostTable::default();
+    for (host, routes) in by_host {
+        table.insert(host, HostRoutes::new(routes));
+    }
+    table
+}

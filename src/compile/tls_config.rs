@@ -1,0 +1,195 @@
+//! rustls configurations: one handshake for every host, with or without a client certificate.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, PeerMisbehaved, ServerConfig, SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use crate::snapshot::{ClientAuth, PolicyId};
+use crate::trust;
+
+/// What all hosts share: cryptography and the keys of session tickets.
+///
+/// The ticket keys live as long as the process and survive every recompilation, so that an unrelated change ends no
+/// session. They rotate by themselves (rustls' default: every 6 hours, accepted for 12).
+#[derive(Clone)]
+pub struct TlsContext {
+    provider: Arc<CryptoProvider>,
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+impl fmt::Debug for TlsContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsContext").finish_non_exhaustive()
+    }
+}
+
+impl TlsContext {
+    /// A context with fresh ticket keys.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn new() -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        Ok(Self { provider, tickets: rustls::crypto::aws_lc_rs::Ticketer::new()? })
+    }
+
+    /// Puts a certificate chain and its private key together.
+    ///
+    /// # Errors
+    /// A sentence, when the key is of an unknown kind or belongs to another certificate.
+    pub fn certified_key(&self, certificates: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
+        let chain = trust::certificates(certificates).map_err(|why| format!("the certificate {why}"))?;
+        let key = trust::private_key(key).map_err(|why| format!("the key {why}"))?;
+        let key = self.provider.key_provider.load_private_key(key).map_err(|_| {
+            "the key is of no usable kind (RSA of 2048 bits or more, ECDSA P-256, P-384 or P-521, or Ed25519)"
+                .to_owned()
+        })?;
+        let holder = trust::public_key(&chain[0]).ok_or("the certificate is no X.509 certificate")?;
+        if key.public_key().is_some_and(|public| public != holder) {
+            return Err("the key does not belong to the certificate".to_owned());
+        }
+        Ok(Arc::new(CertifiedKey::new(chain, key)))
+    }
+}
+
+/// The server's side of the handshake for hosts with this certificate: TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, session
+/// tickets bound to the policy, no early data.
+///
+/// With `client_auth` the handshake asks for a client certificate and completes whatever the client sends: the chain is
+/// judged per request, so that a refused client gets an HTTP answer that says why. TLS itself has checked by then that the
+/// client holds the key of what it sent. A resumed session brings the chain of its first handshake, which is judged in
+/// the same way: resumption never carries a verdict.
+///
+/// # Errors
+/// When rustls refuses the combination.
+pub fn server_config(
+    context: &TlsContext,
+    certificate: &CertifiedKey,
+    client_auth: Option<&ClientAuth>,
+) -> Result<ServerConfig, rustls::Error> {
+    let builder =
+        ServerConfig::builder_with_provider(context.provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = match client_auth {
+        None => builder.with_no_client_auth(),
+        Some(auth) => builder.with_client_cert_verifier(Arc::new(AskForCertificate {
+            algorithms: context.provider.signature_verification_algorithms,
+            subjects: auth.anchors.subjects().map(DistinguishedName::from).collect(),
+        })),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.clone())));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = Arc::new(PolicyTickets {
+        policy: client_auth.map_or([0; 32], |auth| *PolicyId::as_bytes(&auth.id)),
+        tickets: context.tickets.clone(),
+    });
+    // rustls' default of 2 costs every full handshake a second encryption; a stateless ticket can be used again.
+    config.send_tls13_tickets = 1;
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+/// Session tickets that only open under the policy they were made under. Hosts with equal policies share them; SNI
+/// equality is checked by rustls.
+struct PolicyTickets {
+    policy: [u8; 32],
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+/// The largest session state that becomes a ticket, in bytes: room for a client certificate and a few intermediates. A
+/// longer chain is sent again in a full handshake instead of travelling in every ticket.
+const MAX_TICKET: usize = 8 << 10;
+
+impl fmt::Debug for PolicyTickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicyTickets").finish_non_exhaustive()
+    }
+}
+
+impl ProducesTickets for PolicyTickets {
+    fn enabled(&self) -> bool {
+        self.tickets.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.tickets.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        if plain.len() > MAX_TICKET {
+            return None;
+        }
+        self.tickets.encrypt(&[&self.policy, plain].concat())
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        let plain = self.tickets.decrypt(cipher)?;
+        Some(plain.strip_prefix(&self.policy)?.to_vec())
+    }
+}
+
+/// Asks for a client certificate, checks that the client holds its key, and leaves the judgement to the request.
+#[derive(Debug)]
+struct AskForCertificate {
+    algorithms: WebPkiSupportedAlgorithms,
+    subjects: Vec<DistinguishedName>,
+}
+
+impl ClientCertVerifier for AskForCertificate {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.subjects
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+        let (_, algorithms) = known.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+        if trust::signed_by_holder(certificate, message, signed.signature(), algorithms) {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        Err(CertificateError::BadSignature.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let key = trust::public_key(certificate).ok_or(CertificateError::BadEncoding)?;
+        verify_tls13_signature_with_raw_key(message, &key, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests;

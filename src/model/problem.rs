@@ -1,0 +1,23 @@
+//! What is wrong with an object that is ours.
+
+use super::Invalid;
+
+/// Something that is wrong with an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What it does to the object.
+    pub effect: Effect,
+    /// What and where it is.
+    pub invalid: Invalid,
+}
+
+/// What a problem does to its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// The object, or a host of it, is not served at all, or refuses its clients.
+    Refused,
+    /// The object is served, but a reference of it is not resolved: for example a Service without such a port.
+    Unresolved,
+    /// The object is served with an older value: for example the last good certificate.
+    Stale,
+}

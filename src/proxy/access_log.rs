@@ -1,0 +1,208 @@
+//! One line per request, when its response has ended.
+
+use std::cell::RefCell;
+use std::fmt::{self, Write as _};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::exchange::Exchange;
+use crate::log::{Format, Log};
+
+/// Bytes of user input as nginx writes them to logs: quotes, backslashes, control bytes and what is not ASCII become `\xHH`,
+/// so that no input can end a field or a line.
+pub(super) struct Escaped<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape(self.0, |b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\', f)
+    }
+}
+
+/// [`Escaped`] for a field without quotes: a space would end it.
+struct Token<'a>(&'a [u8]);
+
+impl fmt::Display for Token<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("-");
+        }
+        escape(self.0, |b| matches!(b, b'!'..=b'~') && b != b'"' && b != b'\\', f)
+    }
+}
+
+fn escape(bytes: &[u8], plain: impl Fn(u8) -> bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (clean, tail) = rest.split_at(rest.iter().position(|b| !plain(*b)).unwrap_or(rest.len()));
+        f.write_str(std::str::from_utf8(clean).unwrap_or_default())?; // always ASCII
+        let Some((first, tail)) = tail.split_first() else { break };
+        write!(f, "\\x{first:02X}")?;
+        rest = tail;
+    }
+    Ok(())
+}
+
+/// What a thread keeps between lines.
+#[derive(Default)]
+struct Scratch {
+    line: String,
+    /// The second that `stamp` tells.
+    second: u64,
+    stamp: String,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Writes the line of `exchange`, which took `duration`.
+pub(super) fn write(log: &Log, exchange: &Exchange, duration: Duration) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    SCRATCH.with_borrow_mut(|scratch| {
+        let Scratch { line, second, stamp } = scratch;
+        line.clear();
+        if *second != now.as_secs() || stamp.is_empty() {
+            *second = now.as_secs();
+            stamp.clear();
+            time(now.as_secs(), log.format, stamp);
+        }
+        // Writing to a String does not fail.
+        let _ = match log.format {
+            Format::Text => text(line, exchange, stamp, duration),
+            Format::Json => json(line, exchange, stamp, now.subsec_millis(), duration),
+        };
+        log.line(line.as_bytes());
+    });
+}
+
+fn time(seconds: u64, format: Format, out: &mut String) {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let format = match format {
+        Format::Text => "%d/%b/%Y:%H:%M:%S +0000",
+        Format::Json => "%Y-%m-%dT%H:%M:%S",
+    };
+    if let Some(time) = time {
+        let _ = write!(out, "{}", time.strftime(format));
+    }
+}
+
+/// nginx's and APISIX's line: `remote - - [time] host "request" status bytes time "referer" "agent" upstream upstream_status
+/// upstream_time "scheme://host"`.
+fn text(out: &mut String, exchange: &Exchange, stamp: &str, duration: Duration) -> fmt::Result {
+    let host = Token(exchange.host_sent());
+    write!(out, "{} - - [{stamp}] {host} \"", exchange.downstream.peer.ip())?;
+    exchange.request_line(out)?;
+    write!(out, "\" {} {} {}", exchange.logged_status(), exchange.bytes, Seconds(duration))?;
+    for value in [&exchange.referer, &exchange.user_agent] {
+        match value {
+            Some(value) => write!(out, " \"{}\"", Escaped(value.as_bytes()))?,
+            None => out.write_str(" \"-\"")?,
+        }
+    }
+    match &exchange.endpoint {
+        Some(endpoint) => write!(out, " {}", endpoint.address)?,
+        None => out.write_str(" -")?,
+    }
+    match exchange.upstream_status {
+        Some(status) => write!(out, " {}", status.as_u16())?,
+        None => out.write_str(" -")?,
+    }
+    match exchange.upstream_started {
+        Some(started) => write!(out, " {}", Seconds(started.elapsed()))?,
+        None => out.write_str(" -")?,
+    }
+    // The scheme toward the upstream, as in APISIX: TLS ends here.
+    writeln!(out, " \"http://{host}\"")
+}
+
+/// A duration as nginx writes it: seconds with milliseconds.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.0.as_secs(), self.0.subsec_millis())
+    }
+}
+
+fn json(out: &mut String, exchange: &Exchange, stamp: &str, millis: u32, duration: Duration) -> fmt::Result {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        ts: &'a Display<'a>,
+        client: std::net::IpAddr,
+        host: &'a Display<'a>,
+        method: &'a str,
+        path: &'a str,
+        protocol: &'static str,
+        scheme: &'static str,
+        status: u16,
+        bytes: u64,
+        duration: f64,
+        referer: Option<&'a Display<'a>>,
+        user_agent: Option<&'a Display<'a>>,
+        route: Option<&'a str>,
+        upstream: Option<&'a Display<'a>>,
+        upstream_status: Option<u16>,
+        upstream_duration: Option<f64>,
+        sni: Option<&'a str>,
+        tls: Option<&'static str>,
+        aborted: bool,
+    }
+    let tls = exchange.downstream.tls.as_ref();
+    let escaped = |value: &'_ http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let (referer, agent) = (exchange.referer.as_ref().map(escaped), exchange.user_agent.as_ref().map(escaped));
+    let (referer, agent) = (referer.as_ref().map(|v| Display(v)), agent.as_ref().map(|v| Display(v)));
+    let upstream = exchange.endpoint.as_ref().map(|endpoint| Display(&endpoint.address));
+    let line = Line {
+        ts: &Display(&format_args!("{stamp}.{millis:03}Z")),
+        client: exchange.downstream.peer.ip(),
+        host: &Display(&Escaped(exchange.host_sent())),
+        method: exchange.method.as_str(),
+        path: exchange.path(),
+        protocol: exchange.protocol(),
+        scheme: exchange.downstream.scheme(),
+        status: exchange.logged_status(),
+        bytes: exchange.bytes,
+        duration: duration.as_secs_f64(),
+        referer: referer.as_ref(),
+        user_agent: agent.as_ref(),
+        route: exchange.route.as_ref().map(|route| &*route.name),
+        upstream: upstream.as_ref(),
+        upstream_status: exchange.upstream_status.map(|status| status.as_u16()),
+        upstream_duration: exchange.upstream_started.map(|started| started.elapsed().as_secs_f64()),
+        sni: tls.map(|tls| tls.sni.as_str()),
+        tls: tls.map(|tls| tls.version),
+        aborted: !exchange.complete,
+    };
+    let written = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
+    writeln!(out, "{written}")
+}
+
+/// Serializes what can be displayed, as a string.
+struct Display<'a>(&'a dyn fmt::Display);
+
+impl Serialize for Display<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_can_end_neither_a_field_nor_a_line() {
+        assert_eq!(Escaped(b"/a b?\"\\\n\x1b\x7f\xc3\xa4").to_string(), "/a b?\\x22\\x5C\\x0A\\x1B\\x7F\\xC3\\xA4");
+        assert_eq!(Token(b"a b\"").to_string(), "a\\x20b\\x22");
+        assert_eq!(Token(b"").to_string(), "-");
+    }
+
+    #[test]
+    fn times_are_spelled_as_nginx_does() {
+        let mut out = String::new();
+        time(1_622_136_054, Format::Text, &mut out);
+        assert_eq!(out, "27/May/2021:17:20:54 +0000");
+        assert_eq!(Seconds(Duration::from_micros(61_002_900)).to_string(), "61.002");
+    }
+}

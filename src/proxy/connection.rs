@@ -1,0 +1,151 @@
+//! HTTP on a connection, from its first byte to its end.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::downstream::Downstream;
+use super::listener::Place;
+use super::socket::{Limits, Socket};
+use super::streams::{self, Streams};
+use super::{Settings, request};
+use crate::drain::Draining;
+
+/// Bytes of a request head, and of body that is read ahead of the upstream. nginx takes heads of 32 KiB
+/// (`large_client_header_buffers 4 8k`).
+const HTTP1_BUFFER: usize = 64 << 10;
+
+/// Streams per HTTP/2 connection (Envoy's advice for the edge; nginx has 128).
+const STREAMS: u32 = 100;
+
+/// Bytes in flight per stream and per connection: what one client can make us hold (Envoy's advice for the edge).
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Bytes of response buffered per stream.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Bytes of a request's decoded header list.
+const HEADER_LIST: u32 = 16 << 10;
+
+/// Streams that a client can make us reset before the connection is closed. Each may have started a request upstream
+/// (CVE-2025-8671), so not hyper's 1024: twice the streams of a connection.
+const LOCAL_RESETS: usize = 200;
+
+/// Streams reset by the client before they were served (CVE-2023-44487); h2's default.
+const PENDING_RESETS: usize = 20;
+
+/// An HTTP/2 client that does not answer a ping is gone.
+const PING: Duration = Duration::from_secs(20);
+
+/// Serves a connection of a plaintext listener.
+pub(super) async fn serve_plaintext(stream: TcpStream, peer: SocketAddr, port: u16, place: Place, draining: Draining) {
+    http1(stream, Downstream::new(peer, port, None, place, draining)).await;
+}
+
+/// Serves HTTP/1.
+pub(super) async fn http1<S>(stream: S, downstream: Downstream)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let downstream = Arc::new(downstream);
+    let settings = &downstream.shared().settings;
+    let socket = Socket::new(stream, limits(settings, Some(settings.idle_timeout)), downstream.pace.clone());
+    let service = service_fn(|request| request::serve(downstream.clone(), request));
+    let mut builder = http1::Builder::new();
+    builder.header_read_timeout(None).max_buf_size(HTTP1_BUFFER);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service).with_upgrades());
+    let mut draining = downstream.draining.clone();
+    let served = tokio::select! {
+        biased;
+        served = connection.as_mut() => served,
+        () = draining.started() => {
+            // A request may be on its way: closing now would lose it. From here on every response closes the connection.
+            if let Ok(served) = tokio::time::timeout(settings.drain_idle, connection.as_mut()).await {
+                served
+            } else {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    };
+    ended(&downstream, served);
+}
+
+/// Serves HTTP/2.
+pub(super) async fn http2<S>(stream: S, downstream: Downstream)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let downstream = Arc::new(downstream);
+    let settings = &downstream.shared().settings;
+    let socket = Socket::new(stream, limits(settings, None), downstream.pace.clone());
+    let service = service_fn(|request| {
+        let answer = request::serve(downstream.clone(), request);
+        async move {
+            let mut answer = pin!(answer);
+            poll_fn(|cx| streams::waits_for_us(answer.as_mut().poll(cx))).await
+        }
+    });
+    let mut builder = http2::Builder::new(Streams { send_timeout: settings.send_timeout });
+    builder
+        .timer(TokioTimer::new())
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_LIST)
+        .max_local_error_reset_streams(LOCAL_RESETS)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_send_buf_size(SEND_BUFFER);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let mut draining = downstream.draining.clone();
+    let served = tokio::select! {
+        biased;
+        served = connection.as_mut() => served,
+        () = closing(&downstream, &mut draining) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    ended(&downstream, served);
+}
+
+/// Waits until the connection should take no further streams: the drain, a refused client, or nothing to do for long.
+async fn closing(downstream: &Downstream, draining: &mut Draining) {
+    let idle = async {
+        let timeout = downstream.shared().settings.idle_timeout;
+        let mut wait = timeout;
+        while !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+            let idle = downstream.pace.idle_since().map(|since| since.elapsed());
+            wait = timeout.saturating_sub(idle.unwrap_or_default());
+        }
+    };
+    tokio::select! {
+        () = draining.started() => {}
+        () = downstream.close.notified() => {}
+        () = idle => {}
+    }
+}
+
+fn limits(settings: &Settings, idle: Option<Duration>) -> Limits {
+    Limits { first_byte: settings.first_byte_timeout, idle, send: settings.send_timeout }
+}
+
+fn ended(downstream: &Downstream, served: hyper::Result<()>) {
+    // Requests that could not be read never became an exchange, so this is their only trace.
+    if let Err(error) = served {
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        tracing::debug!(peer = %downstream.peer, "the connection ended: {error} {source}");
+    }
+}

@@ -1,0 +1,206 @@
+//! What can go wrong with a request, and what each failure means: status, body, log line and metric, all in this file.
+
+use std::sync::Arc;
+use std::{fmt, io};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+
+use super::exchange::Exchange;
+use crate::metrics::Metrics;
+use crate::model::Invalid;
+use crate::trust::Refusal;
+
+/// Why a request was not served.
+#[derive(Debug)]
+pub(super) enum ProxyError {
+    /// The downstream stopped sending the request's body.
+    BodyTimeout,
+    /// No connection to the upstream.
+    Connect(io::Error),
+    /// No connection to the upstream in time.
+    ConnectTimeout,
+    /// The request is not one that HTTP allows, or that a proxy may pass on.
+    Malformed(&'static str),
+    /// A method that is never proxied.
+    MethodNotAllowed,
+    /// Another connection is needed.
+    Misdirected(Misdirected),
+    /// The route has no endpoint.
+    NoEndpoint,
+    /// No route.
+    NotFound,
+    /// The upstream did not answer in time.
+    ReadTimeout,
+    /// The client does not satisfy the host's client authentication.
+    Refused(Refusal),
+    /// The upstream did not take the request's body in time.
+    SendTimeout,
+    /// The host's client authentication is unusable.
+    Unusable(Arc<Invalid>),
+    /// The upstream broke off, or did not speak HTTP.
+    Upstream(hyper::Error),
+    /// The upstream switched protocols without having been asked.
+    UnexpectedUpgrade,
+}
+
+/// Why a connection cannot be used for a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Misdirected {
+    /// The host of the connection's SNI is not configured any more.
+    Gone,
+    /// The host asks for something else than the SNI's host.
+    OtherPolicy,
+    /// The host asks for a client certificate, and the connection is not TLS.
+    Plaintext,
+}
+
+/// The page that nginx, and so APISIX, answers to a client without a good certificate.
+const BAD_REQUEST: &str = "<html>\r\n<head><title>400 Bad Request</title></head>\r\n<body>\r\n\
+    <center><h1>400 Bad Request</h1></center>\r\n<hr><center>portcullis</center>\r\n</body>\r\n</html>\r\n";
+
+impl ProxyError {
+    /// The answer's status.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Connect(_) | Self::Upstream(_) | Self::UnexpectedUpgrade => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout | Self::ReadTimeout | Self::SendTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Malformed(_) | Self::Refused(_) | Self::Unusable(_) => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
+            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotFound => StatusCode::NOT_FOUND,
+        }
+    }
+
+    /// The answer's body with its content type, and `Allow` where the status asks for it.
+    pub(super) fn body(&self) -> (Bytes, [Option<(http::HeaderName, HeaderValue)>; 2]) {
+        // APISIX's words, `{"error_msg":"404 Route Not Found"}` among them; a 400 is nginx's page there.
+        let body = match self.status().as_u16() {
+            400 => BAD_REQUEST,
+            404 => "{\"error_msg\":\"404 Route Not Found\"}\n",
+            405 => "{\"error_msg\":\"405 Method Not Allowed\"}\n",
+            408 => "{\"error_msg\":\"408 Request Timeout\"}\n",
+            421 => "{\"error_msg\":\"421 Misdirected Request\"}\n",
+            503 => "{\"error_msg\":\"503 Service Unavailable\"}\n",
+            504 => "{\"error_msg\":\"504 Gateway Timeout\"}\n",
+            _ => "{\"error_msg\":\"502 Bad Gateway\"}\n",
+        };
+        let kind = if self.status() == StatusCode::BAD_REQUEST { "text/html" } else { "text/plain; charset=utf-8" };
+        let allow = matches!(self, Self::MethodNotAllowed)
+            .then(|| (ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")));
+        (Bytes::from_static(body.as_bytes()), [Some((CONTENT_TYPE, HeaderValue::from_static(kind))), allow])
+    }
+
+    /// Whether the connection must not carry further requests: the client needs another one, or the rest of this request
+    /// is still to come.
+    pub(super) fn closes(&self) -> bool {
+        match self {
+            Self::BodyTimeout | Self::Malformed(_) | Self::Refused(_) | Self::Unusable(_) => true,
+            Self::Misdirected(why) => *why == Misdirected::Gone,
+            _ => false,
+        }
+    }
+
+    /// Whether another endpoint may be asked: nothing was sent to this one.
+    pub(super) fn retryable(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout)
+    }
+
+    /// Counts the failure.
+    pub(super) fn count(&self, metrics: &Metrics) {
+        match self {
+            Self::Refused(Refusal::NotPresent) => metrics.client_auth_refused.not_present.inc(),
+            Self::Refused(Refusal::NotVerified(_)) => metrics.client_auth_refused.not_verified.inc(),
+            Self::Unusable(_) => metrics.client_auth_refused.unusable_policy.inc(),
+            Self::Misdirected(_) => metrics.misdirected.inc(),
+            _ => return,
+        };
+    }
+
+    /// Logs the failure in nginx's shape, which people have alerts on. A missing route is no failure of ours: the access
+    /// line is enough.
+    pub(super) fn log(&self, exchange: &Exchange) {
+        let error = Described { error: self, exchange };
+        match self {
+            Self::NotFound | Self::MethodNotAllowed => {}
+            Self::BodyTimeout | Self::Malformed(_) => tracing::info!("{error}"),
+            Self::Misdirected(Misdirected::Gone | Misdirected::Plaintext) => tracing::warn!("{error}"),
+            _ => tracing::error!("{error}"),
+        }
+    }
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BodyTimeout => f.write_str("client timed out while sending the request body"),
+            Self::Connect(error) => write!(f, "connect() failed ({error}) while connecting to upstream"),
+            Self::ConnectTimeout => f.write_str("upstream timed out while connecting to upstream"),
+            Self::Malformed(why) => write!(f, "client sent an invalid request: {why}"),
+            Self::MethodNotAllowed => f.write_str("the method is never proxied"),
+            Self::Misdirected(Misdirected::Gone) => f.write_str("TLS is not configured any more for the SNI"),
+            Self::Misdirected(Misdirected::OtherPolicy) => f.write_str("the host asks for another connection"),
+            Self::Misdirected(Misdirected::Plaintext) => {
+                f.write_str("the host requires a client certificate and is not served without TLS")
+            }
+            Self::NoEndpoint => f.write_str("no endpoint available"),
+            Self::NotFound => f.write_str("no route"),
+            Self::ReadTimeout => f.write_str("upstream timed out while reading from upstream"),
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::SendTimeout => f.write_str("upstream timed out while sending request to upstream"),
+            Self::Unusable(invalid) => write!(f, "client authentication of the host is unusable: {invalid}"),
+            Self::UnexpectedUpgrade => f.write_str("upstream switched protocols without being asked"),
+            Self::Upstream(error) => {
+                write!(f, "upstream failed: {error}")?;
+                let mut source = std::error::Error::source(error);
+                while let Some(cause) = source {
+                    write!(f, ": {cause}")?;
+                    source = cause.source();
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ProxyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect(error) => Some(error),
+            Self::Refused(refusal) => Some(refusal),
+            Self::Unusable(invalid) => Some(&**invalid),
+            Self::Upstream(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// An error with the request that it happened to.
+struct Described<'a> {
+    error: &'a ProxyError,
+    exchange: &'a Exchange,
+}
+
+impl fmt::Display for Described<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exchange = self.exchange;
+        let sni = exchange.downstream.tls.as_ref().map(|tls| &tls.sni);
+        match (self.error, sni) {
+            // APISIX's words for it.
+            (ProxyError::Misdirected(Misdirected::OtherPolicy), Some(sni)) => {
+                write!(f, "client certificate verified with SNI {sni}, but the host is {}", exchange.host_name())?;
+            }
+            (error, _) => error.fmt(f)?,
+        }
+        write!(f, ", client: {}, server: _, request: \"", exchange.downstream.peer.ip())?;
+        exchange.request_line(f)?;
+        f.write_str("\"")?;
+        if let Some(endpoint) = &exchange.endpoint {
+            write!(f, ", upstream: \"http://{}\"", endpoint.address)?;
+        }
+        write!(f, ", host: \"{}\"", super::access_log::Escaped(exchange.host_sent()))
+    }
+}

@@ -1,0 +1,177 @@
+//! Sending a request to an upstream and waiting for the head of its response.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use crate::body::{Body, Upload, UploadState};
+use crate::metrics::Metrics;
+use crate::model::Timeouts;
+use crate::snapshot::{Address, Connection, Endpoint, Route};
+
+/// Deadlines of an exchange with an upstream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    /// Between two pieces of the request's body from the downstream.
+    pub(super) body: Duration,
+    pub(super) upstream: Timeouts,
+}
+
+/// Sends `request` to an endpoint of `route`: on an idle connection where there is one, else on a new one, else to the
+/// other endpoints in turn.
+///
+/// # Errors
+/// The failure at the endpoint that was tried last.
+pub(super) async fn forward(
+    exchange: &mut Exchange,
+    route: &Route,
+    mut request: Request<Body>,
+    upload: Option<&Upload>,
+    deadlines: Deadlines,
+) -> Result<(Response<Incoming>, Box<Connection>), ProxyError> {
+    let downstream = exchange.downstream.clone();
+    let metrics = &*downstream.shared().metrics;
+    let counters = &metrics.upstream;
+    let upstream = route.backends.pick().ok_or(ProxyError::NoEndpoint)?;
+    let mut last = ProxyError::NoEndpoint;
+    for endpoint in upstream.in_turn() {
+        exchange.tries(endpoint);
+        if let Some(mut connection) = idle(endpoint) {
+            counters.reuses.inc();
+            let again = copy(&request);
+            match send(&mut connection, request, upload, deadlines).await {
+                Ok(response) => return Ok((response, connection)),
+                // The upstream closed the connection while the request was on its way: it is sent once more, on a new
+                // connection, if the upstream cannot have acted upon it or may do so twice.
+                Err((ProxyError::Upstream(error), unsent)) if is_lost(&error) => {
+                    request = unsent.or(again).ok_or(ProxyError::Upstream(error))?;
+                    counters.retries.inc();
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
+        // Boxed, because connecting is rare and its state would be kept by every idle downstream connection.
+        match Box::pin(connect(endpoint, deadlines.upstream.connect, metrics)).await {
+            Ok(mut connection) => {
+                let response = send(&mut connection, request, upload, deadlines).await.map_err(|(error, _)| error)?;
+                return Ok((response, connection));
+            }
+            Err(error) if error.retryable() => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+/// The newest idle connection that the upstream has not closed.
+fn idle(endpoint: &Endpoint) -> Option<Box<Connection>> {
+    std::iter::from_fn(|| endpoint.idle.take()).find_map(|mut connection| connection.is_idle().then_some(connection))
+}
+
+/// A copy of a request that may be sent twice: it has no body, and its method is idempotent (RFC 9110 section 9.2.2).
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    if !matches!(request.body(), Body::Empty) || !request.method().is_idempotent() {
+        return None;
+    }
+    let mut copy = Request::new(Body::Empty);
+    *copy.headers_mut() = request.headers().clone();
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    Some(copy)
+}
+
+/// Whether an error is what a connection gives that the upstream had closed; not so an answer that is no HTTP.
+fn is_lost(error: &hyper::Error) -> bool {
+    !error.is_parse() && !error.is_user() && !error.is_timeout()
+}
+
+/// Connects to an endpoint.
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+    timeout: Duration,
+    metrics: &Metrics,
+) -> Result<Box<Connection>, ProxyError> {
+    let counters = &metrics.upstream;
+    let stream = async {
+        match &endpoint.address {
+            Address::Name(name, port) => TcpStream::connect((&**name, *port)).await,
+            Address::Socket(address) => TcpStream::connect(address).await,
+        }
+    };
+    let failed = |error: ProxyError| {
+        counters.connect_failures.inc();
+        error
+    };
+    let stream = match tokio::time::timeout(timeout, stream).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(failed(ProxyError::Connect(error))),
+        Err(_) => return Err(failed(ProxyError::ConnectTimeout)),
+    };
+    let _ = stream.set_nodelay(true);
+    let connection = Connection::new(stream).await.map_err(|error| ProxyError::Connect(io::Error::other(error)));
+    counters.connects.inc();
+    Ok(Box::new(connection.map_err(failed)?))
+}
+
+/// Sends `request` and waits for the head of the response. One deadline at a time: while the body is on its way, that of
+/// the side it waits for; after it, the upstream's for the response. The error comes with the request where it was not sent.
+async fn send(
+    connection: &mut Connection,
+    request: Request<Body>,
+    upload: Option<&Upload>,
+    deadlines: Deadlines,
+) -> Result<Response<Incoming>, (ProxyError, Option<Request<Body>>)> {
+    let Deadlines { body, upstream } = deadlines;
+    let allowed = |state| match state {
+        UploadState::Downstream => body,
+        UploadState::Ended => upstream.read,
+        UploadState::Upstream => upstream.send,
+    };
+    let progress = || upload.map_or((0, UploadState::Ended), Upload::progress);
+    let mut seen = progress();
+    connection.alarm.set(Instant::now() + allowed(seen.1));
+    let mut answer = pin!(connection.send(request));
+    let answer = poll_fn(|cx| {
+        connection.drive(cx);
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer));
+        }
+        let now = progress();
+        if now != seen {
+            seen = now;
+            connection.alarm.set(Instant::now() + allowed(seen.1));
+        }
+        connection.alarm.poll(cx).map(|()| Err(seen.1))
+    });
+    match answer.await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(failed(error)),
+        Err(UploadState::Downstream) => Err((ProxyError::BodyTimeout, None)),
+        Err(UploadState::Ended) => Err((ProxyError::ReadTimeout, None)),
+        Err(UploadState::Upstream) => Err((ProxyError::SendTimeout, None)),
+    }
+}
+
+fn failed(mut error: TrySendError<Request<Body>>) -> (ProxyError, Option<Request<Body>>) {
+    let unsent = error.take_message();
+    (ProxyError::Upstream(error.into_error()), unsent)
+}
+
+impl Exchange {
+    /// Notes that `endpoint` is tried.
+    pub(super) fn tries(&mut self, endpoint: &Arc<Endpoint>) {
+        self.upstream_started.get_or_insert_with(std::time::Instant::now);
+        self.endpoint = Some(endpoint.clone());
+    }
+}

@@ -1,0 +1,114 @@
+//! From an accepted socket to a TLS connection whose host is known.
+
+use std::io;
+use std::net::SocketAddr;
+
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::{StartHandshake, TlsStream};
+
+use super::connection;
+use super::downstream::{Downstream, Tls};
+use super::listener::Place;
+use crate::drain::Draining;
+use crate::model::HostName;
+
+/// Alert descriptions (RFC 8446 section 6.2) for what rustls does not know to be wrong.
+#[derive(Clone, Copy)]
+enum Alert {
+    InternalError = 80,
+    UnrecognizedName = 112,
+}
+
+/// Serves a connection of a TLS listener.
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place: Place, draining: Draining) {
+    let shared = place.shared.clone();
+    let deadline = Instant::now() + shared.settings.handshake_timeout;
+    // One deadline over both halves; boxed, so that its state does not stay with the connection.
+    let accepted = match timeout_at(deadline, Box::pin(accept(stream, peer, &place))).await {
+        Ok(Some(accepted)) => accepted,
+        Ok(None) => return,
+        Err(_) => {
+            shared.metrics.handshakes.timeout.inc();
+            tracing::debug!(%peer, "the TLS handshake took too long");
+            return;
+        }
+    };
+    let (stream, sni) = accepted;
+    let session = stream.get_ref().1;
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    let tls = established(session, sni);
+    let handshakes = &shared.metrics.handshakes;
+    if session.handshake_kind() == Some(HandshakeKind::Resumed) { &handshakes.resumed } else { &handshakes.full }.inc();
+    let downstream = Downstream::new(peer, port, Some(tls), place, draining);
+    if http2 {
+        connection::http2(stream, downstream).await;
+    } else {
+        connection::http1(stream, downstream).await;
+    }
+}
+
+/// What the finished handshake tells about the client.
+fn established(session: &ServerConnection, sni: HostName) -> Tls {
+    let chain = session.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
+    let version = match session.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "TLSv1.3",
+    };
+    Tls::new(sni, chain, version)
+}
+
+/// Handshakes under the settings of the host that the client names. `None` where that failed, which has been logged.
+async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<(TlsStream<TcpStream>, HostName)> {
+    let shared = &place.shared;
+    let counters = &shared.metrics.handshakes;
+    let failed = |error: io::Error| {
+        counters.failed.inc();
+        tracing::debug!(%peer, "the TLS handshake failed: {error}");
+    };
+    let start = match LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await {
+        Ok(start) => start,
+        Err(error) => {
+            failed(error);
+            return None;
+        }
+    };
+    let name = start.client_hello().server_name().map(str::to_owned);
+    let Some(sni) = name.as_deref().and_then(HostName::parse) else {
+        counters.no_sni.inc();
+        refuse(start, Alert::UnrecognizedName, peer, "", "the client named no host (SNI)").await;
+        return None;
+    };
+    let Some(tls) = shared.current.load().handshake(&sni).cloned() else {
+        counters.unknown_sni.inc();
+        refuse(start, Alert::UnrecognizedName, peer, sni.as_str(), "no TLS is configured for the host").await;
+        return None;
+    };
+    let config = match &tls.server {
+        Ok(config) => config.clone(),
+        Err(invalid) => {
+            counters.unusable.inc();
+            let why = format!("{} cannot be served: {invalid}", tls.object);
+            refuse(start, Alert::InternalError, peer, sni.as_str(), &why).await;
+            return None;
+        }
+    };
+    match start.into_stream(config).await {
+        Ok(stream) => Some((stream, sni)),
+        Err(error) => {
+            failed(error);
+            None
+        }
+    }
+}
+
+/// Sends a fatal alert and logs why. Nothing is encrypted before the `ServerHello`, so the alert is a plain record.
+async fn refuse(start: StartHandshake<TcpStream>, alert: Alert, peer: SocketAddr, sni: &str, why: &str) {
+    tracing::warn!("TLS handshake refused: {why}, client: {}, sni: \"{sni}\"", peer.ip());
+    let mut stream = start.io;
+    let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, alert as u8]).await;
+    let _ = stream.shutdown().await;
+}

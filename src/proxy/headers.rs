@@ -1,0 +1,208 @@
+//! Header fields that concern one connection only, and those that tell the upstream about the client.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
+use http_body::Body as _;
+
+use super::downstream::Downstream;
+use super::error::ProxyError;
+use crate::body::Body;
+use crate::model::HostName;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// A CGI application takes it for `HTTP_PROXY` (CVE-2016-5385).
+const PROXY: HeaderName = HeaderName::from_static("proxy");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Names that upstreams trust because we set or check them. WSGI and CGI take `x_real_ip` for `x-real-ip`, so a client's
+/// spelling with underscores is removed (nginx removes every name with an underscore; APISIX does not).
+const RESERVED: [&str; 11] = [
+    "connection",
+    "content-length",
+    "forwarded",
+    "host",
+    "proxy",
+    "transfer-encoding",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
+/// Refuses what servers read differently, and so can be used to smuggle a request past one of them: any transfer coding but
+/// a single `chunked` (RFC 9112 section 6.1; hyper takes `chunked, chunked` and two fields).
+pub(super) fn check(headers: &HeaderMap) -> Result<(), ProxyError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(ProxyError::Malformed("a transfer coding other than chunked")),
+    }
+}
+
+/// Makes the fields of a downstream's request those of the request to the upstream: origin form, one `Host` (`sent`, as the
+/// client sent it), no hop-by-hop fields, one framing, and what we know of the client in place of what it claims.
+///
+/// `X-Forwarded-For` is appended to and the others are overwritten, as in APISIX.
+pub(super) fn to_upstream(
+    parts: &mut request::Parts,
+    downstream: &Downstream,
+    host: &HostName,
+    sent: HeaderValue,
+    body: &Body,
+) {
+    let headers = &mut parts.headers;
+    let trailers = headers.get(TE).is_some_and(|te| tokens(te).any(|token| token.eq_ignore_ascii_case("trailers")));
+    remove_hop_by_hop(headers);
+    remove_look_alikes(headers);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te")); // RFC 9110 section 10.1.4
+    }
+    if parts.version == Version::HTTP_2 {
+        join_cookies(headers);
+    }
+    frame(headers, body);
+    let forwarded_host = if sent.as_bytes() == host.as_str().as_bytes() {
+        sent.clone()
+    } else {
+        HeaderValue::from_str(host.as_str()).unwrap_or_else(|_| sent.clone())
+    };
+    let forwarded_for = match headers.get(X_FORWARDED_FOR) {
+        None => downstream.ip.clone(),
+        Some(_) => append(headers.get_all(X_FORWARDED_FOR).iter(), &downstream.ip),
+    };
+    headers.remove(FORWARDED);
+    headers.insert(HOST, sent);
+    headers.insert(X_FORWARDED_FOR, forwarded_for);
+    headers.insert(X_FORWARDED_HOST, forwarded_host);
+    headers.insert(X_FORWARDED_PORT, downstream.port_text.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(downstream.scheme()));
+    headers.insert(X_REAL_IP, downstream.ip.clone());
+    parts.version = Version::HTTP_11;
+}
+
+/// Makes the fields of an upstream's response those of the response to the downstream.
+pub(super) fn to_downstream(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH); // it does not count beside a transfer coding (RFC 9112 section 6.3)
+    }
+    remove_hop_by_hop(headers);
+}
+
+/// The members of a comma-separated list.
+pub(super) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|token| !token.is_empty())
+}
+
+/// Removes the fields that concern one connection: the known ones and those that `Connection` names (RFC 9110 section 7.6.1).
+/// `Trailer` stays: it announces what we pass on.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // One pass that finds nothing is cheaper than a look-up per name.
+    let known = |name: &HeaderName| {
+        matches!(
+            name.as_str(),
+            "connection"
+                | "expect"
+                | "keep-alive"
+                | "proxy"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "proxy-connection"
+                | "te"
+                | "transfer-encoding"
+                | "upgrade"
+        )
+    };
+    if !headers.keys().any(known) {
+        return;
+    }
+    if headers.contains_key(CONNECTION) {
+        let named = |value| tokens(value).filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok());
+        let named: Vec<_> = headers.get_all(CONNECTION).iter().flat_map(named).collect();
+        for name in named {
+            // Whoever names these wants the upstream to see another message than we do.
+            if name != HOST && name != CONTENT_LENGTH {
+                headers.remove(name);
+            }
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [
+        EXPECT, // answered by us: `100 Continue` goes out when the upstream takes the body
+        KEEP_ALIVE,
+        PROXY,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        PROXY_CONNECTION,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+fn remove_look_alikes(headers: &mut HeaderMap) {
+    let looks_alike = |name: &&HeaderName| {
+        let name = name.as_str();
+        name.contains('_') && {
+            let name = name.replace('_', "-");
+            RESERVED.contains(&name.as_str())
+        }
+    };
+    let found: Vec<_> = headers.keys().filter(looks_alike).cloned().collect(); // empty: no allocation
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+/// HTTP/2 clients may split cookies, HTTP/1.1 servers may not (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let mut joined = Vec::new();
+        for cookie in headers.get_all(COOKIE) {
+            if !joined.is_empty() {
+                joined.extend_from_slice(b"; ");
+            }
+            joined.extend_from_slice(cookie.as_bytes());
+        }
+        if let Ok(cookie) = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
+            headers.insert(COOKIE, cookie);
+        }
+    }
+}
+
+/// States the body's length once and canonically, whatever the client wrote (`005`, or the same length twice).
+fn frame(headers: &mut HeaderMap, body: &Body) {
+    match body.size_hint().exact() {
+        Some(0) if !headers.contains_key(CONTENT_LENGTH) => {}
+        Some(length) => {
+            headers.insert(CONTENT_LENGTH, length.into());
+        }
+        None => {
+            headers.remove(CONTENT_LENGTH);
+            // hyper would send no body at all with a GET unless it is told.
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+}
+
+fn append<'a>(values: impl Iterator<Item = &'a HeaderValue>, last: &HeaderValue) -> HeaderValue {
+    let mut joined = Vec::with_capacity(64);
+    for value in values {
+        joined.extend_from_slice(value.as_bytes());
+        joined.extend_from_slice(b", ");
+    }
+    joined.extend_from_slice(last.as_bytes());
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)).unwrap_or_else(|_| last.clone())
+}

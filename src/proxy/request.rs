@@ -1,0 +1,146 @@
+//! A request from top to bottom.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::header::{CONNECTION, SERVER};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
+use rustls_pki_types::UnixTime;
+
+use super::authorize::authorize;
+use super::downstream::Downstream;
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::forward::{Deadlines, forward};
+use super::response::ResponseBody;
+use super::{headers, host, upgrade};
+use crate::body::{Body, Upload};
+use crate::snapshot::Route;
+
+/// Answers a request. The exchange ends, and is logged, when the answer's body has been given out or dropped.
+pub(super) async fn serve(
+    downstream: Arc<Downstream>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let mut exchange = Exchange::new(downstream, &request);
+    let mut response = match route(&mut exchange, request) {
+        Ok(Routed::Forward { deadlines, request, route, upload }) => {
+            match forward(&mut exchange, &route, request, upload.as_deref(), deadlines).await {
+                Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    failed(exchange, &ProxyError::UnexpectedUpgrade)
+                }
+                Ok((response, connection)) => {
+                    let read_timeout = deadlines.upstream.read;
+                    answered(exchange, response, |body, exchange| {
+                        ResponseBody::incoming(body, Some(connection), exchange, read_timeout)
+                    })
+                }
+                Err(error) => failed(exchange, &error),
+            }
+        }
+        Ok(Routed::Upgrade { downstream, request, route }) => {
+            // Boxed, because its state is large and rarely needed.
+            Box::pin(upgrade::websocket(exchange, downstream, request, route)).await
+        }
+        Err(error) => failed(exchange, &error),
+    };
+    *response.version_mut() = Version::HTTP_11; // hyper would answer an upstream's HTTP/1.0 with HTTP/1.0
+    Ok(response)
+}
+
+/// What to do with a request.
+enum Routed {
+    Forward { deadlines: Deadlines, request: Request<Body>, route: Arc<Route>, upload: Option<Arc<Upload>> },
+    Upgrade { downstream: OnUpgrade, request: Request<Body>, route: Arc<Route> },
+}
+
+/// The decisions, all of them from one snapshot and without waiting: for whom, whether, and where to.
+fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, ProxyError> {
+    let (mut parts, body) = request.into_parts();
+    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+        return Err(ProxyError::MethodNotAllowed); // TRACE would show a page the fields that we add
+    }
+    headers::check(&parts.headers)?;
+    let (host, sent) = host::of(&parts.uri, &parts.headers)?;
+    exchange.host = Some(host.clone());
+    let path = parts.uri.path_and_query().cloned();
+    let Some(path) = path.filter(|path| path.as_str().starts_with('/')) else {
+        return Err(ProxyError::Malformed("the request target is no path"));
+    };
+
+    let downstream = exchange.downstream.clone();
+    let settings = &downstream.shared().settings;
+    let route = {
+        let snapshot = downstream.shared().current.load();
+        let plaintext = settings.allow_plaintext_client_auth;
+        authorize(&snapshot, downstream.tls.as_ref(), &host, UnixTime::now(), plaintext)?;
+        snapshot.route(&host, parts.method.as_str(), path.path()).cloned().ok_or(ProxyError::NotFound)?
+    };
+    exchange.route = Some(route.clone());
+
+    let upgrade = if route.websocket && upgrade::is_websocket(&parts) { parts.extensions.remove() } else { None };
+    parts.extensions.clear();
+    let (body, upload) = if body.is_end_stream() {
+        (Body::Empty, None)
+    } else {
+        let upload = Arc::new(Upload::default());
+        (Body::Upload(body, upload.clone()), Some(upload))
+    };
+    headers::to_upstream(&mut parts, &downstream, &host, sent, &body);
+    if parts.uri.authority().is_some() {
+        parts.uri = path.into();
+    }
+    if let Some(downstream) = upgrade {
+        upgrade::ask(&mut parts.headers);
+        return Ok(Routed::Upgrade { downstream, request: Request::from_parts(parts, body), route });
+    }
+    let deadlines = Deadlines { body: settings.body_timeout, upstream: route.timeouts };
+    Ok(Routed::Forward { deadlines, request: Request::from_parts(parts, body), route, upload })
+}
+
+/// The upstream's response, as it goes downstream.
+pub(super) fn answered(
+    mut exchange: Box<Exchange>,
+    response: Response<Incoming>,
+    body: impl FnOnce(Incoming, Box<Exchange>) -> ResponseBody,
+) -> Response<ResponseBody> {
+    let (mut parts, incoming) = response.into_parts();
+    headers::to_downstream(&mut parts.headers);
+    exchange.status = Some(parts.status);
+    exchange.upstream_status = Some(parts.status);
+    if exchange.downstream.shared().draining.load(Ordering::Relaxed) {
+        close(&exchange, &mut parts.headers);
+    }
+    Response::from_parts(parts, body(incoming, exchange))
+}
+
+/// The answer to a request that failed.
+pub(super) fn failed(mut exchange: Box<Exchange>, error: &ProxyError) -> Response<ResponseBody> {
+    let downstream = exchange.downstream.clone();
+    let shared = downstream.shared();
+    error.count(&shared.metrics);
+    error.log(&exchange);
+    exchange.status = Some(error.status());
+    let (bytes, fields) = error.body();
+    let mut response = Response::new(());
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    headers.insert(SERVER, HeaderValue::from_static("portcullis"));
+    headers.extend(fields.into_iter().flatten());
+    if error.closes() || shared.draining.load(Ordering::Relaxed) {
+        close(&exchange, headers);
+    }
+    response.map(|()| ResponseBody::full(bytes, exchange))
+}
+
+/// Announces that the connection takes no further request.
+fn close(exchange: &Exchange, headers: &mut http::HeaderMap) {
+    if exchange.is_http2() {
+        exchange.downstream.close.notify_one(); // GOAWAY
+    } else {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}

@@ -1,0 +1,94 @@
+//! WebSockets: a request that turns into a tunnel.
+
+use std::sync::Arc;
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::forward::connect;
+use super::request::{answered, failed};
+use super::response::ResponseBody;
+use super::{headers, tunnel};
+use crate::body::Body;
+use crate::snapshot::Route;
+
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// Whether a request asks for a WebSocket (RFC 6455 section 4.1).
+pub(super) fn is_websocket(parts: &request::Parts) -> bool {
+    let lists = |name, wanted: &str| {
+        let mut tokens = parts.headers.get_all(name).iter().flat_map(headers::tokens);
+        tokens.any(|token| token.eq_ignore_ascii_case(wanted))
+    };
+    parts.method == Method::GET
+        && parts.version == Version::HTTP_11
+        && lists(CONNECTION, "upgrade")
+        && lists(UPGRADE, "websocket")
+}
+
+/// Asks the next hop for a WebSocket.
+pub(super) fn ask(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, WEBSOCKET);
+}
+
+/// Passes a request for a WebSocket on, and tunnels once the upstream has agreed. On a connection of its own: it is not
+/// coming back.
+pub(super) async fn websocket(
+    mut exchange: Box<Exchange>,
+    downstream: OnUpgrade,
+    request: Request<Body>,
+    route: Arc<Route>,
+) -> Response<ResponseBody> {
+    let response = match ask_upstream(&mut exchange, request, &route).await {
+        Ok(response) => response,
+        Err(error) => return failed(exchange, &error),
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let timeout = route.timeouts.read;
+        return answered(exchange, response, |body, exchange| ResponseBody::incoming(body, None, exchange, timeout));
+    }
+    let (mut parts, body) = response.into_parts();
+    let upstream = hyper::upgrade::on(Response::from_parts(parts.clone(), body));
+    headers::to_downstream(&mut parts.headers);
+    ask(&mut parts.headers);
+    exchange.status = Some(parts.status);
+    exchange.upstream_status = Some(parts.status);
+    // The task holds the exchange, and with it the connection's place and its part in the drain.
+    tokio::spawn(async move {
+        let (Ok(downstream), Ok(upstream)) = tokio::join!(downstream, upstream) else { return };
+        let idle = route.timeouts.read.max(route.timeouts.send);
+        let (down, up) = (TokioIo::new(downstream), TokioIo::new(upstream));
+        exchange.complete = tunnel::run(down, up, idle, &mut exchange.bytes).await.is_ok();
+    });
+    Response::from_parts(parts, ResponseBody::none())
+}
+
+async fn ask_upstream(
+    exchange: &mut Exchange,
+    request: Request<Body>,
+    route: &Route,
+) -> Result<Response<hyper::body::Incoming>, ProxyError> {
+    let downstream = exchange.downstream.clone();
+    let upstream = route.backends.pick().ok_or(ProxyError::NoEndpoint)?;
+    let mut last = ProxyError::NoEndpoint;
+    for endpoint in upstream.in_turn() {
+        exchange.tries(endpoint);
+        match connect(endpoint, route.timeouts.connect, &downstream.shared().metrics).await {
+            Ok(connection) => {
+                let mut sender = connection.detach();
+                return match tokio::time::timeout(route.timeouts.read, sender.send_request(request)).await {
+                    Ok(response) => response.map_err(ProxyError::Upstream),
+                    Err(_) => Err(ProxyError::ReadTimeout),
+                };
+            }
+            Err(error) if error.retryable() => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,106 @@
+//! One manifest file: its documents as objects.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::document::{Document, documents};
+use crate::model::{Invalid, ObjectKey};
+use crate::source::parse;
+use crate::world::{Object, Observed};
+
+/// Something wrong in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1; 0 where it is not known.
+    pub line: u64,
+    /// What is wrong: for an object its kind and name, the field and what to write.
+    pub message: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.file.display(), self.message),
+            line => write!(f, "{}:{line}: {}", self.file.display(), self.message),
+        }
+    }
+}
+
+/// An object with its place in its file.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    pub(super) document: Arc<Document>,
+    pub(super) key: ObjectKey,
+    pub(super) object: Object,
+}
+
+/// Reads the objects of a file. Kinds that are not ours are left out.
+///
+/// # Errors
+/// Everything that is wrong with the file, in its order. A file with a single mistake gives no object: its objects were
+/// meant to take effect together.
+pub(super) fn read(file: &Path, text: &str) -> Result<Vec<Placed>, Vec<Diagnostic>> {
+    let diagnostic = |line, message: String| Diagnostic { file: file.to_owned(), line, message };
+    let documents = documents(text).map_err(|(line, message)| vec![diagnostic(line, message)])?;
+    let mut placed = Vec::new();
+    let mut wrong = Vec::new();
+    for document in documents.into_iter().flat_map(Document::items) {
+        let value = document.to_json();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (version, kind) = (text(&value["apiVersion"]), text(&value["kind"]));
+        if version.is_empty() || kind.is_empty() {
+            wrong.push(diagnostic(document.line(""), "a document needs `apiVersion` and `kind`".to_owned()));
+            continue;
+        }
+        let Some(known) = parse::kind(&version, &kind) else {
+            tracing::debug!("{}: {version} {kind} is not read", file.display());
+            continue;
+        };
+        let mut tell =
+            |what: String, why: &Invalid| wrong.push(diagnostic(document.line(&why.field), format!("{what}: {why}")));
+        match parse::from_json(known, value) {
+            Ok((key, object)) => {
+                let problems = problems(&object);
+                for why in &problems {
+                    tell(format!("{known} {key}"), why);
+                }
+                if problems.is_empty() {
+                    placed.push(Placed { document: Arc::new(document), key, object });
+                }
+            }
+            Err(why) => tell(kind, &why),
+        }
+    }
+    if wrong.is_empty() { Ok(placed) } else { Err(wrong) }
+}
+
+/// Everything that is wrong with an object by itself.
+fn problems(object: &Object) -> Vec<Invalid> {
+    fn whole<T>(observed: &Observed<T>) -> Vec<Invalid> {
+        observed.value.as_ref().err().cloned().into_iter().collect()
+    }
+    match object {
+        Object::ApisixRoute(observed) => whole(observed),
+        Object::ApisixTls(observed) => match &observed.value {
+            Ok(tls) => {
+                let parts = [tls.certificate.as_ref().err(), tls.client_auth.as_ref().err()];
+                tls.unreadable_hosts.iter().chain(parts.into_iter().flatten()).cloned().collect()
+            }
+            Err(why) => vec![why.clone()],
+        },
+        Object::EndpointSlice(observed) => whole(observed),
+        Object::IngressClass(observed) => whole(observed),
+        Object::Secret(observed) => whole(observed),
+        Object::Service(observed) => whole(observed),
+    }
+}
+
+/// The line of `why`'s field in the document.
+pub(super) fn line(document: &Document, why: &Invalid) -> u64 {
+    document.line(&why.field)
+}

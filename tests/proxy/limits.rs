@@ -1,0 +1,92 @@
+//! Clients that take their time.
+
+use std::time::{Duration, Instant};
+
+use portcullis::proxy::Settings;
+use portcullis::snapshot::Policy;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::client::{Connection, tls, tls_config};
+use crate::scene::{config, endpoint, route, settings};
+use crate::upstream::{hello, text};
+
+const LIMIT: Duration = Duration::from_millis(200);
+
+/// Asserts that the proxy closes the connection between one and ten limits from now. Returns what it said.
+async fn is_closed(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
+    let start = Instant::now();
+    let mut answer = Vec::new();
+    // A reset is as good as an end.
+    let _ = tokio::time::timeout(LIMIT * 10, stream.read_to_end(&mut answer)).await.expect("the connection stays open");
+    assert!(start.elapsed() > LIMIT / 2, "closed after {:?}", start.elapsed());
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_silent_client_is_closed_at_every_stage() {
+    let scene = config().tls("silent.test", Policy::Open).start_with(Settings {
+        first_byte_timeout: LIMIT,
+        handshake_timeout: LIMIT,
+        ..settings()
+    });
+    is_closed(&mut TcpStream::connect(scene.http).await.unwrap()).await;
+    is_closed(&mut TcpStream::connect(scene.https).await.unwrap()).await;
+    let mut half = TcpStream::connect(scene.https).await.unwrap();
+    half.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
+    is_closed(&mut half).await;
+    for alpn in ["http/1.1", "h2"] {
+        is_closed(&mut tls(scene.https, "silent.test", tls_config(alpn, None)).await.unwrap()).await;
+    }
+    assert_eq!(scene.metric("portcullis_handshakes_total{result=\"timeout\"}"), 2);
+}
+
+#[tokio::test]
+async fn slow_headers_and_idle_connections_are_closed() {
+    let upstream = hello().await;
+    let scene = config()
+        .tls("slow.test", Policy::Open)
+        .route("slow.test", route(&[endpoint(upstream.address)]))
+        .start_with(Settings { idle_timeout: LIMIT, ..settings() });
+    let mut slow = TcpStream::connect(scene.http).await.unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nHost: slow.test\r\n").await.unwrap();
+    is_closed(&mut slow).await;
+    for alpn in ["http/1.1", "h2"] {
+        let mut idle = Connection::secure(scene.https, alpn, "slow.test", None).await;
+        assert_eq!(idle.get("slow.test", "/").await.status, 200);
+        assert!(idle.closes().await, "{alpn}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let upstream = crate::upstream::serve(|request| async move {
+        let _ = http_body_util::BodyExt::collect(request.into_body()).await;
+        http::Response::new(text("got it"))
+    })
+    .await;
+    let scene = config()
+        .route("body.test", route(&[endpoint(upstream.address)]))
+        .start_with(Settings { body_timeout: LIMIT, ..settings() });
+    let mut slow = TcpStream::connect(scene.http).await.unwrap();
+    slow.write_all(b"POST / HTTP/1.1\r\nHost: body.test\r\nContent-Length: 10\r\n\r\n12345").await.unwrap();
+    let answer = is_closed(&mut slow).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait() {
+    let upstream = hello().await;
+    let scene = config()
+        .route("limit.test", route(&[endpoint(upstream.address)]))
+        .start_with(Settings { max_connections: 1, ..settings() });
+    let mut first = Connection::plain(scene.http).await;
+    assert_eq!(first.get("limit.test", "/").await.status, 200);
+    assert_eq!(scene.metric("portcullis_connections{listener=\"http\"}"), 1);
+    let mut second = Connection::plain(scene.http).await;
+    assert!(tokio::time::timeout(LIMIT, second.get("limit.test", "/")).await.is_err());
+    drop(first);
+    let mut third = Connection::plain(scene.http).await;
+    drop(second);
+    assert_eq!(third.get("limit.test", "/").await.status, 200);
+}

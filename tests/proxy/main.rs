@@ -1,0 +1,14 @@
+//! The data plane over real sockets on loopback, with snapshots made by hand.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod client;
+mod drain;
+mod forwarding;
+mod limits;
+mod lines;
+mod mtls;
+mod pki;
+mod scene;
+mod streaming;
+mod upstream;
+mod websocket;

@@ -1,0 +1,71 @@
+//! Certificates, made once for all tests.
+
+use std::sync::{Arc, LazyLock};
+
+use portcullis::snapshot::{ClientAuth, Policy};
+use portcullis::trust::Anchors;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// A certificate authority.
+pub(crate) struct Authority {
+    pub(crate) certificate: rcgen::Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate with its key.
+pub(crate) struct Certified {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: KeyPair,
+    pub(crate) pem: String,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    pub(crate) fn issue(&self, names: &[&str], usage: ExtendedKeyUsagePurpose) -> Certified {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.extended_key_usages = vec![usage];
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Certified { chain: vec![certificate.der().clone()], key, pem: certificate.pem() }
+    }
+
+    pub(crate) fn client(&self) -> Certified {
+        self.issue(&["client.test"], ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// The policy that trusts this authority.
+    pub(crate) fn policy(&self) -> Policy {
+        let anchors = Anchors::from_pem(self.certificate.pem().as_bytes()).unwrap();
+        Policy::Require(Arc::new(ClientAuth::new(anchors, 1)))
+    }
+}
+
+impl Certified {
+    pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::try_from(self.key.serialize_der()).unwrap()
+    }
+}
+
+pub(crate) struct Pki {
+    /// Trusted for clients.
+    pub(crate) clients: Authority,
+    /// Trusted by no host, unless a test says so.
+    pub(crate) others: Authority,
+    pub(crate) servers: Authority,
+}
+
+pub(crate) static PKI: LazyLock<Pki> = LazyLock::new(|| {
+    let servers = Authority::new("servers");
+    Pki { clients: Authority::new("clients"), others: Authority::new("others"), servers }
+});

@@ -1,0 +1,137 @@
+//! A proxy with a snapshot made by hand.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use portcullis::compile::{TlsContext, server_config};
+use portcullis::drain::{self, Drain};
+use portcullis::log::{Format, Log};
+use portcullis::metrics::Metrics;
+use portcullis::model::{HostPattern, Invalid, Methods, ObjectKey, PathPattern, Timeouts};
+use portcullis::proxy::{Proxy, Settings};
+use portcullis::snapshot::{
+    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Upstream,
+};
+use rcgen::ExtendedKeyUsagePurpose;
+
+use crate::lines::{ERRORS, Lines};
+use crate::pki::PKI;
+
+/// Shared, as in a process: tickets of one snapshot open under the next.
+static CONTEXT: LazyLock<TlsContext> = LazyLock::new(|| TlsContext::new().unwrap());
+
+/// A snapshot under construction.
+pub(crate) struct Config(Snapshot);
+
+pub(crate) fn config() -> Config {
+    Config(Snapshot { generation: 1, ..Snapshot::default() })
+}
+
+fn pattern(host: &str) -> HostPattern {
+    if host == "any" { HostPattern::Any } else { HostPattern::parse(host).unwrap() }
+}
+
+pub(crate) fn endpoint(address: SocketAddr) -> Arc<Endpoint> {
+    Arc::new(Endpoint::new(Address::Socket(address)))
+}
+
+pub(crate) fn route(endpoints: &[Arc<Endpoint>]) -> Route {
+    let upstream = Upstream::new("default/test:80".into(), endpoints.to_vec().into());
+    Route {
+        backends: Backends::new([(upstream, 100)]),
+        methods: Methods::ANY,
+        name: "default/test/rule".into(),
+        stats: Arc::default(),
+        timeouts: Timeouts::default(),
+        websocket: false,
+    }
+}
+
+impl Config {
+    /// TLS for `host`.
+    pub(crate) fn tls(mut self, host: &str, policy: Policy) -> Self {
+        let auth = match &policy {
+            Policy::Require(auth) => Some(&**auth),
+            Policy::Open | Policy::Refuse(_) => None,
+        };
+        let server = PKI.servers.issue(&[host], ExtendedKeyUsagePurpose::ServerAuth);
+        let key = server.key.serialize_pem();
+        let certificate = CONTEXT.certified_key(server.pem.as_bytes(), key.as_bytes()).unwrap();
+        let server = Ok(Arc::new(server_config(&CONTEXT, &certificate, auth).unwrap()));
+        self.insert(host, policy, server);
+        self
+    }
+
+    /// TLS for `host` whose certificate is unusable.
+    pub(crate) fn broken_tls(mut self, host: &str, invalid: Invalid) -> Self {
+        self.insert(host, Policy::Open, Err(Arc::new(invalid)));
+        self
+    }
+
+    fn insert(&mut self, host: &str, policy: Policy, server: Result<Arc<rustls::ServerConfig>, Arc<Invalid>>) {
+        let object = ObjectKey::new("default", host);
+        let (inputs, problems) = Default::default();
+        let tls = HostTls { certificate: None, inputs, object, policy, problems, server };
+        self.0.tls.insert(&pattern(host), Arc::new(tls));
+    }
+
+    /// A route for everything under `/`.
+    pub(crate) fn route(self, host: &str, route: Route) -> Self {
+        self.routes(host, vec![("/*", route)])
+    }
+
+    pub(crate) fn routes(mut self, host: &str, routes: Vec<(&str, Route)>) -> Self {
+        let routes = routes.into_iter().map(|(path, route)| (PathPattern::parse(path).unwrap(), Arc::new(route)));
+        self.0.routes.insert(&pattern(host), HostRoutes::new(routes));
+        self
+    }
+
+    pub(crate) fn start(self) -> Scene {
+        self.start_with(settings())
+    }
+
+    pub(crate) fn start_with(self, settings: Settings) -> Scene {
+        LazyLock::force(&ERRORS);
+        let access = Lines::default();
+        let log = Log::new(Format::Text, access.clone());
+        let current = Arc::new(Current::from_pointee(self.0));
+        let metrics = Arc::new(Metrics::new(current.clone()));
+        let proxy = Proxy::bind(settings, current.clone(), log, metrics.clone()).unwrap();
+        let addresses = proxy.local_addrs();
+        let (drain, draining) = drain::channel();
+        tokio::spawn(proxy.run(draining));
+        Scene { access, current, drain, http: addresses[0], https: addresses[1], metrics }
+    }
+}
+
+/// Ports chosen by the kernel, and a drain that does not wait for idle connections.
+pub(crate) fn settings() -> Settings {
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let drain_idle = Duration::from_millis(200);
+    Settings { drain_idle, http: vec![loopback], https: vec![loopback], ..Settings::default() }
+}
+
+/// A running proxy.
+pub(crate) struct Scene {
+    pub(crate) access: Lines,
+    pub(crate) current: Arc<Current>,
+    pub(crate) drain: Drain,
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Scene {
+    /// Publishes another configuration.
+    pub(crate) fn publish(&self, config: Config) {
+        self.current.store(Arc::new(config.0));
+    }
+
+    /// The value of a metric.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let text = self.metrics.encode();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+    }
+}

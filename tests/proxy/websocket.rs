@@ -1,0 +1,68 @@
+//! Upgrades.
+
+use http::{Request, Response};
+use hyper_util::rt::TokioIo;
+use portcullis::snapshot::Policy;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::client::Connection;
+use crate::scene::{config, endpoint, route};
+use crate::upstream::{Recorder, serve, text};
+
+/// An upstream that agrees to WebSockets and then echoes bytes.
+async fn echo() -> Recorder {
+    serve(|mut request: Request<hyper::body::Incoming>| async move {
+        if !request.headers().contains_key("upgrade") {
+            return Response::new(text("no upgrade"));
+        }
+        tokio::spawn(async move {
+            let mut stream = TokioIo::new(hyper::upgrade::on(&mut request).await.unwrap());
+            let (mut read, mut write) = tokio::io::split(&mut stream);
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+            let _ = stream.shutdown().await;
+        });
+        let response = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "websocket");
+        response.header("sec-websocket-accept", "x").body(text("")).unwrap()
+    })
+    .await
+}
+
+fn upgrade(client: &Connection, host: &str) -> Request<crate::upstream::AnyBody> {
+    let request = client.request("GET", host, "/chat").header("connection", "keep-alive, Upgrade");
+    request.header("upgrade", "WebSocket").header("sec-websocket-key", "k").body(text("")).unwrap()
+}
+
+#[tokio::test]
+async fn a_websocket_is_tunnelled_where_the_route_allows_it() {
+    let upstream = echo().await;
+    let mut websocket = route(&[endpoint(upstream.address)]);
+    websocket.websocket = true;
+    let scene = config()
+        .tls("ws.test", Policy::Open)
+        .routes("ws.test", vec![("/chat", websocket)])
+        .route("nows.test", route(&[endpoint(upstream.address)]))
+        .start();
+    let mut client = Connection::secure(scene.https, "http/1.1", "ws.test", None).await;
+    let request = upgrade(&client, "ws.test");
+    let response = client.send(request).await.unwrap();
+    assert_eq!(response.status(), 101);
+    assert_eq!(response.headers()["sec-websocket-accept"], "x");
+    let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    let sent = vec![7; 100_000];
+    let mut received = vec![0; sent.len()];
+    let (mut read, mut write) = tokio::io::split(&mut stream);
+    let (written, got) = tokio::join!(write.write_all(&sent), read.read_exact(&mut received));
+    written.unwrap();
+    got.unwrap();
+    assert_eq!(sent, received);
+    stream.shutdown().await.unwrap();
+    assert_eq!(stream.read(&mut received).await.unwrap(), 0);
+    scene.access.with(&["\"GET /chat HTTP/1.1\" 101 100000 "]).await;
+    let seen = upstream.seen().pop().unwrap();
+    assert_eq!((seen.header("connection"), seen.header("upgrade")), (Some("upgrade"), Some("websocket")));
+
+    let mut client = Connection::plain(scene.http).await;
+    let request = upgrade(&client, "nows.test");
+    assert_eq!(client.send(request).await.unwrap().status(), 200);
+    assert_eq!(upstream.seen().pop().unwrap().header("upgrade"), None);
+}
