@@ -53,13 +53,14 @@ pub(crate) fn install(replicas: u8) {
         &format!(
             "helm upgrade --install portcullis charts/portcullis -n apisix --create-namespace \
              --set gateway.tls.enabled=true --set image.tag={}-debug --set image.pullPolicy=Always \
-             --set podAnnotations.image=x{image} --set replicaCount={replicas} --wait --timeout 90s",
+             --set podAnnotations.image=x{image} --set replicaCount={replicas}",
             env!("CARGO_PKG_VERSION"),
         ),
     )
     .ok();
     // Helm installs definitions and never changes them: those of an older checkout would stay.
     kubectl("apply --server-side --force-conflicts -f crds");
+    kubectl("-n apisix rollout status deployment/portcullis --timeout=90s");
     eventually("the right number of pods", 60, || match pods() {
         pods if pods.len() == usize::from(replicas) => Ok(()),
         pods => Err(format!("{pods:?}")),

@@ -1,6 +1,6 @@
 //! What the process still waits for, and what does not work: the text behind `/readyz`.
 //!
-//! Gates decide: the process is ready when all are open. Parts only inform: one that fails later is shown
+//! Gates decide: the process is ready when all are open, and stays so. Parts only inform: one that fails later is shown
 //! and logged, but the proxy goes on serving what it has.
 
 use std::collections::{BTreeMap, BTreeSet};

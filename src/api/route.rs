@@ -116,12 +116,12 @@ pub struct HttpMatch {
     #[schemars(length(min = 1, max = 1024), inner(length(max = 255), regex(pattern = r"^\*?[0-9a-zA-Z._-]+$")))]
     pub hosts: Option<Vec<String>>,
     /// Methods; every method where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")] // `schema_with` hides that the type is optional
     #[schemars(schema_with = "schema::methods")]
     pub methods: Option<Vec<String>>,
     /// Paths: `/a` for that path, `/a*` for every path that starts so.
-    #[serde(default)]
     #[schemars(required, length(min = 1, max = 1024), inner(length(max = 4096), regex(pattern = "^/")))]
-    pub paths: Vec<String>,
+    pub paths: Option<Vec<String>>,
     /// Client addresses. Not served: an object that sets them is refused.
     #[schemars(length(max = 1024), inner(length(max = 64)))]
     pub remote_addrs: Option<Vec<String>>,
@@ -207,6 +207,7 @@ pub struct UpstreamRef {
 #[serde(rename_all = "camelCase")]
 pub struct Plugin {
     /// The plugin's settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")] // `schema_with` hides that the type is optional
     #[schemars(schema_with = "schema::any")]
     pub config: Option<Value>,
     /// Whether it is on; on where it is left out.

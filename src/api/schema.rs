@@ -9,7 +9,6 @@ pub(super) const DURATION: &str = r"^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+
 pub(super) fn port(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
-        "anyOf": [{"type": "integer"}, {"type": "string"}],
         "maxLength": 63,
         "maximum": 65535,
         "minLength": 1,

@@ -32,13 +32,12 @@ pub struct ApisixTlsSpec {
     /// Which clients are let in; every client where it is left out.
     pub client: Option<Client>,
     /// The hosts: `a.example` or `*.example`.
-    #[serde(default)]
     #[schemars(
         required,
         length(min = 1, max = 1024),
         inner(length(max = 255), regex(pattern = r"^\*?[0-9a-zA-Z._-]+$"))
     )]
-    pub hosts: Vec<String>,
+    pub hosts: Option<Vec<String>>,
     /// The IngressClass of the controller that serves this object; the default class where it is left out.
     #[schemars(length(max = 253))]
     pub ingress_class_name: Option<String>,

@@ -116,6 +116,7 @@ impl Followed {
 
     /// There is no such kind. One that was there keeps its objects until they are seen to be gone.
     fn absent(&mut self, watch: usize) -> Vec<Change> {
+        self.lists[watch].clear();
         if self.missing.contains(&watch) { self.listed(watch) } else { Vec::new() }
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch as latest};
 
 use self::follow::follow;
 use self::watch::{Watch, watch};
-use super::parse::{Observe, SERVICE_LABEL};
+use super::parse::SERVICE_LABEL;
 use crate::api;
 use crate::model::{Kind, ObjectKey};
 use crate::readiness::Readiness;
@@ -29,7 +29,7 @@ use crate::world::Change;
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The namespaces to watch; all where it is empty.
-    pub namespaces: BTreeSet<String>,
+    pub namespaces: Vec<String>,
 }
 
 /// Follows the API server until nobody receives `changes` any more.
@@ -65,13 +65,19 @@ fn watches<K>(client: &Client, options: &Options, kind: Kind, config: &watcher::
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
+    let one = |namespace: Option<&str>| match namespace {
+        None => (kind.to_string(), watch(Api::all(client.clone()), config.clone())),
+        Some(namespace) => {
+            (format!("{kind} in {namespace}"), watch(Api::namespaced(client.clone(), namespace), config.clone()))
+        }
+    };
+    scopes(options).into_iter().map(one).collect()
+}
+
+/// The namespaces to watch, each once; `None` for all.
+fn scopes(options: &Options) -> BTreeSet<Option<&str>> {
     if options.namespaces.is_empty() {
-        return vec![(kind.to_string(), watch(Api::all(client.clone()), config.clone()))];
+        return [None].into();
     }
-    let each = options.namespaces.iter();
-    each.map(|namespace| {
-        let api = Api::namespaced(client.clone(), namespace);
-        (format!("{kind} in {namespace}"), watch(api, config.clone()))
-    })
-    .collect()
+    options.namespaces.iter().map(|namespace| Some(namespace.as_str())).collect()
 }

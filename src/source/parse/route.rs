@@ -142,7 +142,9 @@ fn request_match(matches: HttpMatch, field: &str) -> Result<(Vec<HostPattern>, M
             methods.iter().fold(Methods::NONE, |set, name| set.with(name).unwrap_or(set))
         }
     };
-    let paths = each(&paths, &format!("{field}.paths"), "write `/*` for every path", |path| PathPattern::parse(path))?;
+    let paths = each(&paths.unwrap_or_default(), &format!("{field}.paths"), "write `/*` for every path", |path| {
+        PathPattern::parse(path)
+    })?;
     Ok((hosts, methods, paths))
 }
 
