@@ -24,7 +24,7 @@ use super::MANAGER;
 use super::conditions::{conditions, says};
 use super::events::Events;
 use crate::api::{self, ApisixRoute, ApisixTls};
-use crate::compile::report::Report;
+use crate::compile::Report;
 use crate::model::{Kind, ObjectKey, ObjectRef, SourceId};
 
 /// One write per interval in the long run: 50 a second.
