@@ -7,7 +7,8 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use super::MANAGER;
 use super::conditions::shorten;
 use crate::api;
-use crate::compile::report::{Effect, ObjectReport};
+use crate::compile::ObjectReport;
+use crate::model::Effect;
 
 /// The longest note that the API takes.
 const MAX_NOTE: usize = 1024;
@@ -50,8 +51,8 @@ fn refusal(report: &ObjectReport, written: &[api::Condition]) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compile::report::Problem;
-    use crate::model::{Invalid, Meta, SourceId};
+
+    use crate::model::{Invalid, Meta, Problem, SourceId};
 
     #[test]
     fn a_refusal_is_told_once() {

@@ -24,7 +24,7 @@ use super::MANAGER;
 use super::conditions::{conditions, says};
 use super::events::Events;
 use crate::api::{self, ApisixRoute, ApisixTls};
-use crate::compile::report::Report;
+use crate::compile::Report;
 use crate::model::{Kind, ObjectKey, ObjectRef, SourceId};
 
 /// One write per interval in the long run: 50 a second.
@@ -42,15 +42,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the writer needs to know of its surroundings.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub(super) struct Options {
     /// This replica, as events name it.
-    pub instance: Option<String>,
+    pub(super) instance: Option<String>,
     /// The namespaces whose objects are ours; all where it is empty.
-    pub namespaces: Vec<String>,
+    pub(super) namespaces: Vec<String>,
 }
 
 /// Writes the newest report whenever `leader` is true, until `reports` ends.
-pub async fn run(
+pub(super) async fn run(
     client: Client,
     options: Options,
     mut reports: watch::Receiver<Arc<Report>>,

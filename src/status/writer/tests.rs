@@ -7,8 +7,8 @@ use kube::client::Body;
 use serde_json::Value;
 
 use super::*;
-use crate::compile::report::{Effect, ObjectReport, Problem};
-use crate::model::{Invalid, Meta};
+use crate::compile::ObjectReport;
+use crate::model::{Effect, Invalid, Meta, Problem};
 
 /// An API server that knows some statuses and records what is written.
 #[derive(Clone, Default)]

@@ -8,7 +8,8 @@ struct Bench {
     root: TempDir,
 }
 
-const CLASS: &str = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: NAME}\nspec: {controller: c}\n";
+const CLASS: &str =
+    "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: NAME}\nspec: {controller: c}\n";
 
 fn class(name: &str) -> String {
     CLASS.replace("NAME", name)
@@ -112,7 +113,9 @@ fn a_folder_that_cannot_be_read_keeps_its_objects() {
 fn the_values_of_a_secret_are_in_no_diagnostic() {
     let mut bench = Bench::new();
     let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n";
-    for data in ["data: {key: TOPSECRET!}\n", "stringData: [TOPSECRET]\n", "data: TOPSECRET\n", "data: {key: [TOPSECRET\n"] {
+    for data in
+        ["data: {key: TOPSECRET!}\n", "stringData: [TOPSECRET]\n", "data: TOPSECRET\n", "data: {key: [TOPSECRET\n"]
+    {
         bench.write("s.yaml", &format!("{secret}{data}"));
         let problems = bench.reload();
         assert!(problems.len() == 1 && !problems[0].contains("TOPSECRET"), "{problems:?}");
