@@ -59,7 +59,7 @@ fn tell(leader: &watch::Sender<bool>, now: bool) {
             leader = now,
             lease = NAME,
             "{}",
-            if now { "this replica writes status" } else { "another replica writes status" }
+            if now { "this replica writes status" } else { "this replica writes no status" }
         );
     }
 }

@@ -246,7 +246,7 @@ impl Secret {
 
     fn warn(&self, key: &ObjectKey, why: &str) {
         if self.attempts == 1 {
-            tracing::warn!(secret = %key, why, "the Secret cannot be fetched; its last value stays");
+            tracing::warn!(secret = %key, why, "the Secret cannot be fetched");
         }
     }
 }
