@@ -53,7 +53,7 @@ pub fn crds_yaml() -> Vec<(String, String)> {
     crds().into_iter().map(file).collect()
 }
 
-/// Writes `0` for the `0.0` of a bound, as every other CustomResourceDefinition has it.
+/// Writes `0` for the `0.0` of a bound, as CustomResourceDefinitions usually have it.
 fn write_whole_numbers(json: &mut Value) {
     match json {
         Value::Array(list) => list.iter_mut().for_each(write_whole_numbers),

@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::compile::Report;
-use crate::status::{lease, writer};
+use crate::status;
 
 /// How long giving up the lease may take; after that it expires by itself.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -27,16 +27,14 @@ impl Leadership {
     pub(super) fn start(client: Client, namespaces: Vec<String>, reports: watch::Receiver<Arc<Report>>) -> Self {
         let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         // Outside of a pod the process number keeps two processes of one machine apart.
-        let holder = variable("POD_NAME").unwrap_or_else(|| format!("portcullis-{}", std::process::id()));
-        let namespace = variable("POD_NAMESPACE").unwrap_or_else(|| "default".to_owned());
+        let instance = variable("POD_NAME").unwrap_or_else(|| format!("portcullis-{}", std::process::id()));
+        let lease_namespace = variable("POD_NAMESPACE").unwrap_or_else(|| "default".to_owned());
         let (stop, stopped) = oneshot::channel::<()>();
-        let (leader, leading) = watch::channel(false);
-        let options = writer::Options { instance: Some(holder.clone()), namespaces };
-        tokio::spawn(writer::run(client.clone(), options, reports, leading));
         let stopped = async {
             let _ = stopped.await; // an error means the same: the process ends
         };
-        let competing = tokio::spawn(lease::run(client, lease::Options { holder, namespace }, leader, stopped));
+        let options = status::Options { instance, lease_namespace, namespaces };
+        let competing = tokio::spawn(status::run(client, options, reports, stopped));
         Self { competing, stop }
     }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api;
-use crate::compile::ObjectReport;
+use crate::compile::{Condition, ObjectReport};
 
 /// The longest message that the schema takes.
 const MAX_MESSAGE: usize = 32_768;
@@ -11,7 +11,7 @@ const MAX_MESSAGE: usize = 32_768;
 /// What the object's status should hold. The time of a condition moves only when its status does, as Kubernetes defines
 /// it; `written` is what the status held before.
 pub(super) fn conditions(report: &ObjectReport, written: &[api::Condition], now: &Time) -> Vec<api::Condition> {
-    let condition = |new: crate::compile::Condition| {
+    let condition = |new: Condition| {
         let status = if new.status { "True" } else { "False" };
         let old = written.iter().find(|old| old.kind == new.kind && old.status == status);
         api::Condition {

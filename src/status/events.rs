@@ -51,8 +51,8 @@ fn refusal(report: &ObjectReport, written: &[api::Condition]) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Problem;
-    use crate::model::{Invalid, Meta, SourceId};
+
+    use crate::model::{Invalid, Meta, Problem, SourceId};
 
     #[test]
     fn a_refusal_is_told_once() {

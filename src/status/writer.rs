@@ -42,15 +42,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the writer needs to know of its surroundings.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub(super) struct Options {
     /// This replica, as events name it.
-    pub instance: Option<String>,
+    pub(super) instance: Option<String>,
     /// The namespaces whose objects are ours; all where it is empty.
-    pub namespaces: Vec<String>,
+    pub(super) namespaces: Vec<String>,
 }
 
 /// Writes the newest report whenever `leader` is true, until `reports` ends.
-pub async fn run(
+pub(super) async fn run(
     client: Client,
     options: Options,
     mut reports: watch::Receiver<Arc<Report>>,

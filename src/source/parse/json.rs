@@ -1,5 +1,7 @@
 //! JSON to Rust types, with the path of the field that does not fit.
 
+use std::fmt::Write;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
@@ -12,7 +14,9 @@ pub(super) fn read<T: DeserializeOwned>(json: Value, field: &str) -> Result<T, I
         let mut path = field.to_owned();
         for segment in error.path() {
             match segment {
-                Segment::Seq { index } => path.push_str(&format!("[{index}]")),
+                Segment::Seq { index } => {
+                    let _ = write!(path, "[{index}]");
+                }
                 Segment::Map { key: name } | Segment::Enum { variant: name } => {
                     if !path.is_empty() {
                         path.push('.');

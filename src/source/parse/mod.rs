@@ -62,17 +62,19 @@ pub fn from_json(kind: Kind, json: Value) -> Result<(ObjectKey, Object), Invalid
 /// The kind of a document, if it is one that [`from_json`] reads. Old versions of our kinds have the same shape.
 pub fn kind(api_version: &str, kind: &str) -> Option<Kind> {
     match (api_version, kind) {
-        ("apisix.apache.org/v2beta1" | "apisix.apache.org/v2beta2", "ApisixRoute") => Some(Kind::ApisixRoute),
-        ("apisix.apache.org/v2beta3" | "apisix.apache.org/v2", "ApisixRoute") => Some(Kind::ApisixRoute),
-        ("apisix.apache.org/v1" | "apisix.apache.org/v2beta3" | "apisix.apache.org/v2", "ApisixTls") => {
-            Some(Kind::ApisixTls)
-        }
+        (ours, "ApisixRoute") => version_of(ours, &["v2", "v2beta3", "v2beta2", "v2beta1"], Kind::ApisixRoute),
+        (ours, "ApisixTls") => version_of(ours, &["v2", "v2beta3", "v1"], Kind::ApisixTls),
         ("discovery.k8s.io/v1", "EndpointSlice") => Some(Kind::EndpointSlice),
         ("networking.k8s.io/v1", "IngressClass") => Some(Kind::IngressClass),
         ("v1", "Secret") => Some(Kind::Secret),
         ("v1", "Service") => Some(Kind::Service),
         _ => None,
     }
+}
+
+fn version_of(api_version: &str, served: &[&str], kind: Kind) -> Option<Kind> {
+    let (group, version) = api_version.split_once('/')?;
+    (group == api::GROUP && served.contains(&version)).then_some(kind)
 }
 
 /// The key of an object.

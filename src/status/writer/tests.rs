@@ -8,8 +8,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::compile::ObjectReport;
-use crate::model::{Effect, Problem};
-use crate::model::{Invalid, Meta};
+use crate::model::{Effect, Invalid, Meta, Problem};
 
 /// An API server that knows some statuses and records what is written.
 #[derive(Clone, Default)]

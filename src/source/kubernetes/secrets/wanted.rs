@@ -184,25 +184,29 @@ impl Wanted {
             Fetched::Forbidden(why) => {
                 secret.warn(key, &why);
                 secret.version = None;
-                (Some(unusable(Reason::Forbidden, format!("the API server does not show Secret {key}: {why}"))), {
+                (Some(unusable(Reason::Forbidden, format!("the API server does not show it: {why}"))), {
                     Some(FORBIDDEN)
                 })
             }
             Fetched::Unanswered(why) => {
                 secret.warn(key, &why);
-                return (Vec::new(), secret.wait(retry));
+                secret.wait();
+                return (Vec::new(), Some(retry));
             }
             Fetched::Refused(why) => {
                 secret.warn(key, &why);
                 if secret.settled || secret.attempts < ATTEMPTS {
-                    return (Vec::new(), secret.wait(retry));
+                    secret.wait();
+                    return (Vec::new(), Some(retry));
                 }
-                let message = format!("Secret {key} cannot be fetched: {why}");
+                let message = format!("it cannot be fetched: {why}");
                 (Some(unusable(Reason::RefNotFound, message)), Some(retry))
             }
         };
         secret.settled = true;
-        let wait = wait.and_then(|wait| secret.wait(wait));
+        if wait.is_some() {
+            secret.wait();
+        }
         if !self.told {
             secret.object = object;
             return (Vec::new(), wait);
@@ -234,15 +238,15 @@ impl Wanted {
 }
 
 impl Secret {
-    fn wait(&mut self, wait: Duration) -> Option<Duration> {
+    /// It is to be fetched again, though not yet.
+    fn wait(&mut self) {
         self.due = true;
         self.waiting = true;
-        Some(wait)
     }
 
     fn warn(&self, key: &ObjectKey, why: &str) {
         if self.attempts == 1 {
-            tracing::warn!(secret = %key, why, "the Secret cannot be fetched; its last value stays");
+            tracing::warn!(secret = %key, why, "the Secret cannot be fetched");
         }
     }
 }

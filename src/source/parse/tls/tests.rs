@@ -9,7 +9,7 @@ fn parse(spec: Value) -> Result<TlsHost, Invalid> {
     tls.parse()
 }
 
-fn with_client(client: Value) -> Result<Option<ClientAuthRef>, Invalid> {
+fn with_client(client: &Value) -> Result<Option<ClientAuthRef>, Invalid> {
     let tls = parse(json!({"hosts": ["a.example"], "secret": {"name": "s", "namespace": "n"}, "client": client}));
     let tls = tls.unwrap();
     assert_eq!(tls.certificate.unwrap(), ObjectKey::new("n", "s"), "the other parts are kept");
@@ -28,12 +28,12 @@ fn a_host_without_client_lets_everyone_in() {
 #[test]
 fn depth_left_out_is_the_default_and_zero_is_zero() {
     let ca = json!({"name": "ca"});
-    let depth = |client| with_client(client).unwrap().unwrap().depth;
+    let depth = |client: Value| with_client(&client).unwrap().unwrap().depth;
     assert_eq!(depth(json!({"caSecret": ca})), DEFAULT_DEPTH);
     assert_eq!(depth(json!({"caSecret": ca, "depth": null})), DEFAULT_DEPTH);
     assert_eq!(depth(json!({"caSecret": ca, "depth": 0})), 0);
     assert_eq!(depth(json!({"caSecret": ca, "depth": 10})), 10);
-    assert_eq!(with_client(json!({"caSecret": ca})).unwrap().unwrap().ca, ObjectKey::new("own", "ca"));
+    assert_eq!(with_client(&json!({"caSecret": ca})).unwrap().unwrap().ca, ObjectKey::new("own", "ca"));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_client_that_cannot_be_honoured_refuses_every_client() {
             Reason::Unsupported,
         ),
     ] {
-        let invalid = with_client(client).unwrap_err();
+        let invalid = with_client(&client).unwrap_err();
         assert_eq!((invalid.field.as_str(), invalid.reason), (field, reason));
     }
 }
