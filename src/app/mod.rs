@@ -1,6 +1,7 @@
 //! Starts and joins everything. The only module that knows all others.
 
 mod control;
+mod leadership;
 mod problems;
 
 use std::future::Future;
@@ -13,6 +14,7 @@ use anyhow::Context as _;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, watch};
 
+use self::leadership::Leadership;
 use crate::admin::Admin;
 use crate::args::RunOptions;
 use crate::compile::{Context, Report, TlsContext};
@@ -80,8 +82,8 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
         tokio::spawn(admin.run());
         let (published, leadership) = start_control(options, current, &readiness).await?;
         let stop = stop_signal()?;
-        traffic_until(stop, proxy, &traffic, published, &readiness, options, started).await;
-        let _ = leadership;
+        let serving = Serving { leadership, options, proxy, published, readiness, traffic: &traffic };
+        serving.until(stop, started).await;
         Ok(())
     });
     // Tasks that are left have had their time.
@@ -95,14 +97,14 @@ async fn start_control(
     options: &RunOptions,
     current: Arc<Current>,
     readiness: &Readiness,
-) -> anyhow::Result<(watch::Receiver<bool>, Option<()>)> {
+) -> anyhow::Result<(watch::Receiver<bool>, Option<Leadership>)> {
     let (change_sender, changes) = mpsc::channel(CHANGES);
     let (reports, report) = watch::channel(Arc::new(Report::default()));
     let (referenced_sender, referenced) = watch::channel(None);
     let (published_sender, published) = watch::channel(false);
     let mut sources = Vec::new();
     let mut manifests = None;
-    let leadership = None;
+    let mut leadership = None;
     if !options.manifests.is_empty() {
         sources.push(SourceId::Manifests);
         let opened = open_manifests(options.manifests.clone())?;
@@ -112,10 +114,9 @@ async fn start_control(
     if options.follows_kubernetes() {
         sources.push(SourceId::Kubernetes);
         let client = kube::Client::try_default().await.context("no Kubernetes API server is configured")?;
-        let namespaces = options.watch_namespace.iter().cloned().collect();
-        let source = kubernetes::Options { namespaces };
+        let source = kubernetes::Options { namespaces: options.watch_namespace.clone() };
         tokio::spawn(kubernetes::run(client.clone(), source, change_sender.clone(), referenced, readiness.clone()));
-        // LEAD
+        leadership = Some(Leadership::start(client, options.watch_namespace.clone(), report.clone()));
     }
     tokio::spawn(problems::log(report, manifests));
     let context = Context {
@@ -128,34 +129,44 @@ async fn start_control(
     Ok((published, leadership))
 }
 
-/// Serves traffic from the first snapshot until `stop`, then drains.
-async fn traffic_until(
-    stop: impl Future<Output = ()>,
+/// What runs from the first snapshot on.
+struct Serving<'a> {
+    leadership: Option<Leadership>,
+    options: &'a RunOptions,
     proxy: Proxy,
-    traffic: &Runtime,
-    mut published: watch::Receiver<bool>,
-    readiness: &Readiness,
-    options: &RunOptions,
-    started: impl FnOnce(&Addresses),
-) {
-    let mut stop = std::pin::pin!(stop);
-    // Not one connection is accepted before the configuration is complete: a missing policy would let clients in.
-    tokio::select! {
-        _ = published.wait_for(|published| *published) => {}
-        () = &mut stop => return,
+    published: watch::Receiver<bool>,
+    readiness: Readiness,
+    traffic: &'a Runtime,
+}
+
+impl Serving<'_> {
+    /// Serves until `stop`, then drains.
+    async fn until(mut self, stop: impl Future<Output = ()>, started: impl FnOnce(&Addresses)) {
+        let mut stop = std::pin::pin!(stop);
+        // Not one connection is accepted before the configuration is complete: a missing policy would let clients in.
+        tokio::select! {
+            _ = self.published.wait_for(|published| *published) => {}
+            () = &mut stop => return,
+        }
+        let mut http = self.proxy.local_addrs();
+        let https = http.split_off(self.options.http_listen.len());
+        let (drain, draining) = drain::channel();
+        self.traffic.spawn(self.proxy.run(draining));
+        self.readiness.open(FIRST_SNAPSHOT);
+        tracing::info!(?http, ?https, "serving");
+        started(&Addresses { http, https });
+        stop.await;
+        let limit = self.options.drain_timeout;
+        tracing::info!("stopping: requests under way have {limit:?} to finish");
+        self.readiness.close(DRAINING);
+        let vacate = async {
+            if let Some(leadership) = self.leadership {
+                leadership.vacate().await;
+            }
+        };
+        let (finished, ()) = tokio::join!(drain.drain(limit), vacate);
+        tracing::info!(finished, "stopped");
     }
-    let mut http = proxy.local_addrs();
-    let https = http.split_off(options.http_listen.len());
-    let (drain, draining) = drain::channel();
-    traffic.spawn(proxy.run(draining));
-    readiness.open(FIRST_SNAPSHOT);
-    tracing::info!(?http, ?https, "serving");
-    started(&Addresses { http, https });
-    stop.await;
-    tracing::info!("stopping: requests under way have {:?} to finish", options.drain_timeout);
-    readiness.close(DRAINING);
-    let finished = drain.drain(options.drain_timeout).await;
-    tracing::info!(finished, "stopped");
 }
 
 fn traffic_runtime(workers: Option<usize>) -> std::io::Result<Runtime> {

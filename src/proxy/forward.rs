@@ -33,45 +33,47 @@ pub(super) struct Deadlines {
 ///
 /// # Errors
 /// The failure at the endpoint that was tried last.
-pub(super) async fn forward(
+#[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, as passed and as used")]
+pub(super) fn forward(
     exchange: &mut Exchange,
     route: &Route,
     mut request: Request<Body>,
     upload: Option<&Upload>,
     deadlines: Deadlines,
-) -> Result<(Response<Incoming>, Box<Connection>), ProxyError> {
-    let downstream = exchange.downstream.clone();
-    let metrics = &*downstream.shared().metrics;
-    let counters = &metrics.upstream;
-    let upstream = route.backends.pick().ok_or(ProxyError::NoEndpoint)?;
-    let mut last = ProxyError::NoEndpoint;
-    for endpoint in upstream.in_turn() {
-        exchange.tries(endpoint);
-        if let Some(mut connection) = idle(endpoint) {
-            counters.reuses.inc();
-            let again = copy(&request);
-            match send(&mut connection, request, upload, deadlines).await {
-                Ok(response) => return Ok((response, connection)),
-                // The upstream closed the connection while the request was on its way: it is sent once more, on a new
-                // connection, if the upstream cannot have acted upon it or may do so twice.
-                Err((ProxyError::Upstream(error), unsent)) if is_lost(&error) => {
-                    request = unsent.or(again).ok_or(ProxyError::Upstream(error))?;
-                    counters.retries.inc();
+) -> impl Future<Output = Result<(Response<Incoming>, Box<Connection>), ProxyError>> {
+    async move {
+        let downstream = exchange.downstream.clone();
+        let metrics = &*downstream.shared().metrics;
+        let upstream = route.backends.pick().ok_or(ProxyError::NoEndpoint)?;
+        let mut last = ProxyError::NoEndpoint;
+        for endpoint in upstream.in_turn() {
+            exchange.tries(endpoint);
+            if let Some(mut connection) = idle(endpoint) {
+                metrics.upstream.reuses.inc();
+                let again = copy(&request);
+                match send(&mut connection, request, upload, deadlines).await {
+                    Ok(response) => return Ok((response, connection)),
+                    // The upstream closed the connection while the request was on its way: it is sent once more, on a
+                    // new connection, if the upstream cannot have acted upon it or may do so twice.
+                    Err((ProxyError::Upstream(error), unsent)) if is_lost(&error) => {
+                        request = unsent.or(again).ok_or(ProxyError::Upstream(error))?;
+                        metrics.upstream.retries.inc();
+                    }
+                    Err((error, _)) => return Err(error),
                 }
-                Err((error, _)) => return Err(error),
+            }
+            // Boxed, because connecting is rare and its state would be kept by every idle downstream connection.
+            match Box::pin(connect(endpoint, deadlines.upstream.connect, metrics)).await {
+                Ok(mut connection) => {
+                    let response = send(&mut connection, request, upload, deadlines).await;
+                    return response.map(|response| (response, connection)).map_err(|(error, _)| error);
+                }
+                Err(error) if error.retryable() => last = error,
+                Err(error) => return Err(error),
             }
         }
-        // Boxed, because connecting is rare and its state would be kept by every idle downstream connection.
-        match Box::pin(connect(endpoint, deadlines.upstream.connect, metrics)).await {
-            Ok(mut connection) => {
-                let response = send(&mut connection, request, upload, deadlines).await.map_err(|(error, _)| error)?;
-                return Ok((response, connection));
-            }
-            Err(error) if error.retryable() => last = error,
-            Err(error) => return Err(error),
-        }
+        Err(last)
     }
-    Err(last)
 }
 
 /// The newest idle connection that the upstream has not closed.
@@ -126,40 +128,43 @@ pub(super) async fn connect(
 
 /// Sends `request` and waits for the head of the response. One deadline at a time: while the body is on its way, that of
 /// the side it waits for; after it, the upstream's for the response. The error comes with the request where it was not sent.
-async fn send(
+fn send(
     connection: &mut Connection,
     request: Request<Body>,
     upload: Option<&Upload>,
     deadlines: Deadlines,
-) -> Result<Response<Incoming>, (ProxyError, Option<Request<Body>>)> {
-    let Deadlines { body, upstream } = deadlines;
-    let allowed = |state| match state {
-        UploadState::Downstream => body,
-        UploadState::Ended => upstream.read,
-        UploadState::Upstream => upstream.send,
-    };
-    let progress = || upload.map_or((0, UploadState::Ended), Upload::progress);
-    let mut seen = progress();
-    connection.alarm.set(Instant::now() + allowed(seen.1));
-    let mut answer = pin!(connection.send(request));
-    let answer = poll_fn(|cx| {
-        connection.drive(cx);
-        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-            return Poll::Ready(Ok(answer));
+) -> impl Future<Output = Result<Response<Incoming>, (ProxyError, Option<Request<Body>>)>> {
+    let answer = connection.send(request);
+    async move {
+        let Deadlines { body, upstream } = deadlines;
+        let allowed = |state| match state {
+            UploadState::Downstream => body,
+            UploadState::Ended => upstream.read,
+            UploadState::Upstream => upstream.send,
+        };
+        let progress = || upload.map_or((0, UploadState::Ended), Upload::progress);
+        let mut seen = progress();
+        connection.alarm.set(Instant::now() + allowed(seen.1));
+        let mut answer = pin!(answer);
+        let answer = poll_fn(|cx| {
+            connection.drive(cx);
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answer));
+            }
+            let now = progress();
+            if now != seen {
+                seen = now;
+                connection.alarm.set(Instant::now() + allowed(seen.1));
+            }
+            connection.alarm.poll(cx).map(|()| Err(seen.1))
+        });
+        match answer.await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(failed(error)),
+            Err(UploadState::Downstream) => Err((ProxyError::BodyTimeout, None)),
+            Err(UploadState::Ended) => Err((ProxyError::ReadTimeout, None)),
+            Err(UploadState::Upstream) => Err((ProxyError::SendTimeout, None)),
         }
-        let now = progress();
-        if now != seen {
-            seen = now;
-            connection.alarm.set(Instant::now() + allowed(seen.1));
-        }
-        connection.alarm.poll(cx).map(|()| Err(seen.1))
-    });
-    match answer.await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(failed(error)),
-        Err(UploadState::Downstream) => Err((ProxyError::BodyTimeout, None)),
-        Err(UploadState::Ended) => Err((ProxyError::ReadTimeout, None)),
-        Err(UploadState::Upstream) => Err((ProxyError::SendTimeout, None)),
     }
 }
 

@@ -206,3 +206,90 @@ fn append<'a>(values: impl Iterator<Item = &'a HeaderValue>, last: &HeaderValue)
     joined.extend_from_slice(last.as_bytes());
     HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)).unwrap_or_else(|_| last.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap();
+            headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn lines(headers: &HeaderMap) -> Vec<String> {
+        let mut lines: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn hop_by_hop_fields_are_removed() {
+        for (before, after) in [
+            (&["accept: */*", "x-a: 1"][..], &["accept: */*", "x-a: 1"][..]),
+            (&["connection: close", "x-a: 1"], &["x-a: 1"]),
+            (&["connection: X-A, x-b", "connection: x-c", "x-a: 1", "x-b: 1", "x-c: 1", "x-d: 1"], &["x-d: 1"]),
+            (
+                &["connection: host, content-length, ,(", "host: a", "content-length: 1"],
+                &["content-length: 1", "host: a"],
+            ),
+            (&["connection: keep-alive", "keep-alive: timeout=5", "proxy-connection: keep-alive"], &[]),
+            (&["te: gzip", "upgrade: h2c", "transfer-encoding: chunked", "expect: 100-continue"], &[]),
+            (&["proxy: http://a", "proxy-authorization: x", "proxy-authenticate: y"], &[]),
+            (&["trailer: x-sum", "transfer-encoding: chunked"], &["trailer: x-sum"]),
+        ] {
+            let mut headers = fields(before);
+            remove_hop_by_hop(&mut headers);
+            assert_eq!(lines(&headers), after, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn only_look_alikes_of_reserved_names_are_removed() {
+        let mut headers =
+            fields(&["x_real_ip: 1", "x-forwarded_for: 1", "content_length: 1", "x_other: 1", "x-other: 1"]);
+        remove_look_alikes(&mut headers);
+        assert_eq!(lines(&headers), ["x-other: 1", "x_other: 1"]);
+    }
+
+    #[test]
+    fn a_response_has_one_framing() {
+        let mut headers = fields(&["content-length: 5", "transfer-encoding: chunked"]);
+        to_downstream(&mut headers);
+        assert_eq!(lines(&headers), [""; 0]);
+    }
+
+    #[test]
+    fn a_length_is_stated_canonically() {
+        let known = || Body::Full(bytes::Bytes::from_static(b"ab"));
+        for (before, body, after) in [
+            (&["content-length: 002"][..], known(), &["content-length: 2"][..]),
+            (&["content-length: 2", "content-length: 2"], known(), &["content-length: 2"]),
+            (&["content-length: 0"], Body::Empty, &["content-length: 0"]),
+            (&[], Body::Empty, &[]),
+        ] {
+            let mut headers = fields(before);
+            frame(&mut headers, &body);
+            assert_eq!(lines(&headers), after, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn only_one_chunked_is_a_transfer_coding() {
+        for (coding, good) in [
+            (&["transfer-encoding: chunked"][..], true),
+            (&["transfer-encoding: Chunked"], true),
+            (&[], true),
+            (&["transfer-encoding: chunked, chunked"], false),
+            (&["transfer-encoding: chunked", "transfer-encoding: chunked"], false),
+            (&["transfer-encoding: gzip, chunked"], false),
+            (&["transfer-encoding: identity"], false),
+        ] {
+            assert_eq!(check(&fields(coding)).is_ok(), good, "{coding:?}");
+        }
+    }
+}

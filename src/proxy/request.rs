@@ -18,37 +18,49 @@ use super::forward::{Deadlines, forward};
 use super::response::ResponseBody;
 use super::{headers, host, upgrade};
 use crate::body::{Body, Upload};
-use crate::snapshot::Route;
+use crate::snapshot::{Connection, Route};
 
 /// Answers a request. The exchange ends, and is logged, when the answer's body has been given out or dropped.
-pub(super) async fn serve(
+///
+/// What needs no waiting happens in the call, so that the future keeps only what waiting needs.
+pub(super) fn serve(
     downstream: Arc<Downstream>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send {
     let mut exchange = Exchange::new(downstream, &request);
-    let mut response = match route(&mut exchange, request) {
-        Ok(Routed::Forward { deadlines, request, route, upload }) => {
-            match forward(&mut exchange, &route, request, upload.as_deref(), deadlines).await {
-                Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    failed(exchange, &ProxyError::UnexpectedUpgrade)
-                }
-                Ok((response, connection)) => {
-                    let read_timeout = deadlines.upstream.read;
-                    answered(exchange, response, |body, exchange| {
-                        ResponseBody::incoming(body, Some(connection), exchange, read_timeout)
-                    })
-                }
-                Err(error) => failed(exchange, &error),
+    let routed = route(&mut exchange, request);
+    async move {
+        let mut response = match routed {
+            Ok(Routed::Forward { deadlines, request, route, upload }) => {
+                let answer = forward(&mut exchange, &route, request, upload.as_deref(), deadlines).await;
+                forwarded(exchange, answer, deadlines)
             }
+            Ok(Routed::Upgrade { downstream, request, route }) => {
+                // Boxed, because its state is large and rarely needed.
+                Box::pin(upgrade::websocket(exchange, downstream, request, route)).await
+            }
+            Err(error) => failed(exchange, &error),
+        };
+        *response.version_mut() = Version::HTTP_11; // hyper would answer an upstream's HTTP/1.0 with HTTP/1.0
+        Ok(response)
+    }
+}
+
+/// What comes of a forwarded request.
+fn forwarded(
+    exchange: Box<Exchange>,
+    answer: Result<(Response<Incoming>, Box<Connection>), ProxyError>,
+    deadlines: Deadlines,
+) -> Response<ResponseBody> {
+    match answer {
+        Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            failed(exchange, &ProxyError::UnexpectedUpgrade)
         }
-        Ok(Routed::Upgrade { downstream, request, route }) => {
-            // Boxed, because its state is large and rarely needed.
-            Box::pin(upgrade::websocket(exchange, downstream, request, route)).await
-        }
+        Ok((response, connection)) => answered(exchange, response, |body, exchange| {
+            ResponseBody::incoming(body, Some(connection), exchange, deadlines.upstream.read)
+        }),
         Err(error) => failed(exchange, &error),
-    };
-    *response.version_mut() = Version::HTTP_11; // hyper would answer an upstream's HTTP/1.0 with HTTP/1.0
-    Ok(response)
+    }
 }
 
 /// What to do with a request.
@@ -142,5 +154,23 @@ fn close(exchange: &Exchange, headers: &mut http::HeaderMap) {
         exchange.downstream.close.notify_one(); // GOAWAY
     } else {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_request_in_flight_is_small() {
+        // hyper keeps room for one per HTTP/1 connection, idle or not.
+        let size = size_of_future(serve);
+        assert!(size <= 2048, "{size} bytes");
+        let size = size_of::<ResponseBody>();
+        assert!(size <= 128, "{size} bytes");
     }
 }

@@ -51,7 +51,6 @@ fn refusal(report: &ObjectReport, written: &[api::Condition]) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
     use crate::model::{Invalid, Meta, Problem, SourceId};
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// The lease's name.
-const NAME: &str = "portcullis-leader";
+pub const NAME: &str = "portcullis-leader";
 
 /// How long a lease lasts without being renewed.
 const DURATION: Duration = Duration::from_secs(15);
@@ -32,16 +32,16 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Where the lease is and who wants it.
 #[derive(Clone, Debug)]
-pub(super) struct Options {
+pub struct Options {
     /// This replica: its pod's name.
-    pub(super) holder: String,
+    pub holder: String,
     /// The namespace of the lease.
-    pub(super) namespace: String,
+    pub namespace: String,
 }
 
 /// Competes for the lease until `stop` completes, and tells `leader` whether this replica holds it. Gives it up at the end,
 /// so that another replica takes over at once.
-pub(super) async fn run(client: Client, options: Options, leader: watch::Sender<bool>, stop: impl Future<Output = ()>) {
+pub async fn run(client: Client, options: Options, leader: watch::Sender<bool>, stop: impl Future<Output = ()>) {
     let api = Api::namespaced(client, &options.namespace);
     let mut candidate = Candidate { api, holder: options.holder, held: None, seen: None };
     tokio::select! {

@@ -42,15 +42,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the writer needs to know of its surroundings.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Options {
+pub struct Options {
     /// This replica, as events name it.
-    pub(super) instance: Option<String>,
+    pub instance: Option<String>,
     /// The namespaces whose objects are ours; all where it is empty.
-    pub(super) namespaces: Vec<String>,
+    pub namespaces: Vec<String>,
 }
 
 /// Writes the newest report whenever `leader` is true, until `reports` ends.
-pub(super) async fn run(
+pub async fn run(
     client: Client,
     options: Options,
     mut reports: watch::Receiver<Arc<Report>>,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Response;
+use portcullis::log::Format;
 use portcullis::model::Timeouts;
 use portcullis::snapshot::Policy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::client::{Connection, answer, raw};
 use crate::lines::ERRORS;
-use crate::scene::{config, endpoint, route};
+use crate::scene::{config, endpoint, route, settings};
 use crate::upstream::{hello, nobody, serve, text};
 
 #[tokio::test]
@@ -51,8 +52,8 @@ async fn errors_are_worded_as_apisix_words_them() {
     assert_eq!(client.get("other.test", "/ok").await.status, 404);
     ERRORS.with(&["upstream timed out while reading from upstream, client: 127.0.0.1", "GET /504 HTTP/1.1"]).await;
     scene.access.with(&["\"GET /502 HTTP/1.1\" 502"]).await;
-    let line = scene.access.with(&["\"GET /ok HTTP/1.1\" 200 5 0.00"]).await;
-    assert!(line.contains(&format!("\"-\" \"-\" {} 200 0.00", upstream.address)), "{line}");
+    let line = scene.access.with(&["\"GET /ok HTTP/1.1\" 200 5 0."]).await;
+    assert!(line.contains(&format!("\"-\" \"-\" {} 200 0.", upstream.address)), "{line}");
     assert_eq!(scene.metric("portcullis_requests_total{class=\"5xx\",protocol=\"http1\"}"), 3);
     assert_eq!(scene.metric("portcullis_route_requests_total{route=\"default/test/rule\",class=\"2xx\"}"), 1);
 }
@@ -257,4 +258,39 @@ async fn an_endpoint_that_cannot_be_reached_is_passed_over() {
         assert_eq!(client.get("dead.test", "/").await.status, 200);
     }
     assert_eq!(upstream.seen().len(), 6);
+}
+
+#[tokio::test]
+async fn access_lines_may_be_json() {
+    let upstream = hello().await;
+    let scene = config()
+        .tls("json.test", Policy::Open)
+        .route("json.test", route(&[endpoint(upstream.address)]))
+        .start_logging(settings(), Format::Json);
+    let mut client = Connection::secure(scene.https, "h2", "json.test", None).await;
+    let agent = http::HeaderValue::from_bytes(b"a\"\xff").unwrap();
+    let request = client.request("GET", "json.test:9443", "/a?b=%22").header("user-agent", agent).body(text(""));
+    assert_eq!(answer(client.send(request.unwrap()).await.unwrap()).await.status, 200);
+    let line: serde_json::Value = serde_json::from_str(&scene.access.with(&["json.test"]).await).unwrap();
+    for (field, value) in [
+        ("client", "127.0.0.1".into()),
+        ("host", "json.test:9443".into()),
+        ("method", "GET".into()),
+        ("path", "/a?b=%22".into()),
+        ("protocol", "HTTP/2.0".into()),
+        ("status", 200.into()),
+        ("bytes", 5.into()),
+        ("user_agent", "a\"\u{fffd}".into()),
+        ("referer", serde_json::Value::Null),
+        ("route", "default/test/rule".into()),
+        ("upstream", upstream.address.to_string().into()),
+        ("upstream_status", 200.into()),
+        ("sni", "json.test".into()),
+        ("tls", "TLSv1.3".into()),
+        ("aborted", false.into()),
+    ] {
+        assert_eq!(line[field], value, "{field} in {line}");
+    }
+    let time = line["ts"].as_str().unwrap();
+    assert!(time.parse::<jiff::Timestamp>().is_ok(), "{time}");
 }

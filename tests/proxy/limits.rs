@@ -90,3 +90,21 @@ async fn connections_over_the_limit_wait() {
     drop(second);
     assert_eq!(third.get("limit.test", "/").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_does_not_keep_the_upstream() {
+    let upstream = crate::upstream::serve(|_| async { http::Response::new(text(vec![b'x'; 64 << 20])) }).await;
+    let scene = config()
+        .tls("stall.test", Policy::Open)
+        .route("stall.test", route(&[endpoint(upstream.address)]))
+        .start_with(Settings { send_timeout: LIMIT, ..settings() });
+    for alpn in ["http/1.1", "h2"] {
+        let mut client = Connection::secure(scene.https, alpn, "stall.test", None).await;
+        let request = client.request("GET", "stall.test", "/").body(text("")).unwrap();
+        let response = client.send(request).await.unwrap();
+        // The line is written when the exchange is given up, with what was given out until then.
+        let line = scene.access.with(&[if alpn == "h2" { "HTTP/2.0\" 200 " } else { "HTTP/1.1\" 200 " }]).await;
+        assert!(!line.contains(" 200 67108864 "), "{line}");
+        assert!(http_body_util::BodyExt::collect(response.into_body()).await.is_err(), "{alpn}");
+    }
+}

@@ -35,7 +35,7 @@ async fn without_a_certificate_the_answer_is_400_and_the_log_says_why() {
         );
         let logged = ERRORS.with(&[&line]).await;
         assert!(logged.contains("ERROR"), "{logged}");
-        let line = format!("] {host} \"GET /ip?x=%22 {protocol}\" 400 {} 0.00", answer.body.len());
+        let line = format!("] {host} \"GET /ip?x=%22 {protocol}\" 400 {} 0.", answer.body.len());
         let logged = scene.access.with(&[&line]).await;
         assert!(logged.ends_with(&format!("\"-\" \"-\" - - - \"http://{host}\"")), "{logged}");
     }

@@ -92,9 +92,13 @@ impl Config {
     }
 
     pub(crate) fn start_with(self, settings: Settings) -> Scene {
+        self.start_logging(settings, Format::Text)
+    }
+
+    pub(crate) fn start_logging(self, settings: Settings, format: Format) -> Scene {
         LazyLock::force(&ERRORS);
         let access = Lines::default();
-        let log = Log::new(Format::Text, access.clone());
+        let log = Log::new(format, access.clone());
         let current = Arc::new(Current::from_pointee(self.0));
         let metrics = Arc::new(Metrics::new(current.clone()));
         let proxy = Proxy::bind(settings, current.clone(), log, metrics.clone()).unwrap();
