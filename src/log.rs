@@ -17,6 +17,10 @@ const MAX_QUEUED: usize = 8 << 20;
 /// How long lines are gathered before a batch is written, unless 64 KiB are there earlier.
 const BATCH: Duration = Duration::from_millis(10);
 
+/// What is quieter than the rest unless a directive names it: kube's client tells every failed retry, where we tell the
+/// first failure and the recovery.
+const QUIET: &str = "kube_client=off,kube_runtime=error";
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -136,7 +140,7 @@ impl<'a> MakeWriter<'a> for Log {
 /// When `filter` cannot be read, or logging was started before.
 pub fn start(format: Format, filter: &str) -> anyhow::Result<Log> {
     let log = Log::new(format, io::stdout());
-    let filter = EnvFilter::try_new(filter)?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone()).with_ansi(false);
     match format {
         Format::Json => builder.json().flatten_event(true).try_init(),

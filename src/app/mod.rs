@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::{self, Runtime};
@@ -33,6 +34,9 @@ const FIRST_SNAPSHOT: &str = "first snapshot";
 
 /// The gate that closes when the process is told to stop, so that no new connections are sent to it.
 const DRAINING: &str = "end of the process";
+
+/// How long a connection to the API server may take: a node that is gone does not answer at all.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// Changes that may wait for the control loop; a source that is ahead of it waits.
 const CHANGES: usize = 1024;
@@ -113,7 +117,9 @@ async fn start_control(
     }
     if options.follows_kubernetes() {
         sources.push(SourceId::Kubernetes);
-        let client = kube::Client::try_default().await.context("no Kubernetes API server is configured")?;
+        let mut config = kube::Config::infer().await.context("no Kubernetes API server is configured")?;
+        config.connect_timeout = Some(CONNECT);
+        let client = kube::Client::try_from(config)?;
         let source = kubernetes::Options { namespaces: options.watch_namespace.clone() };
         tokio::spawn(kubernetes::run(client.clone(), source, change_sender.clone(), referenced, readiness.clone()));
         leadership = Some(Leadership::start(client, options.watch_namespace.clone(), report.clone()));

@@ -149,10 +149,10 @@ impl ServerCertVerifier for Client {
 
 fn client(
     context: &TlsContext,
-    certificate: Option<Arc<CertifiedKey>>,
+    certificate: Option<&Arc<CertifiedKey>>,
     version: &'static SupportedProtocolVersion,
 ) -> Arc<ClientConfig> {
-    let client = || Client(certificate.clone(), context.provider.signature_verification_algorithms);
+    let client = || Client(certificate.cloned(), context.provider.signature_verification_algorithms);
     let config = ClientConfig::builder_with_provider(context.provider.clone())
         .with_protocol_versions(&[version])
         .unwrap()
@@ -205,7 +205,7 @@ fn clients_of_every_kind_prove_possession_and_are_judged_in_both_tls_versions() 
     for version in [&version::TLS12, &version::TLS13] {
         for name in ["rsa1", "rsa3", "ec1", "ec3"] {
             let certificate = pki.certified_key(&context, name, name).unwrap();
-            let connection = handshake(&client(&context, Some(certificate), version), &server).unwrap();
+            let connection = handshake(&client(&context, Some(&certificate), version), &server).unwrap();
             auth.judge(connection.peer_certificates().unwrap(), UnixTime::now())
                 .unwrap_or_else(|why| panic!("{name} {version:?}: {why}"));
         }
@@ -228,7 +228,7 @@ fn a_certificate_without_its_key_fails_the_handshake() {
             let forged = Arc::new(CertifiedKey::new(stolen, own.key.clone()));
             let (_, server) = require(&context, &pki, "ca");
             for version in [&version::TLS12, &version::TLS13] {
-                let outcome = handshake(&client(&context, Some(forged.clone()), version), &server);
+                let outcome = handshake(&client(&context, Some(&forged), version), &server);
                 assert!(outcome.is_err(), "{name} {extensions:?} {version:?}");
             }
         }
@@ -247,7 +247,7 @@ fn a_resumed_session_brings_its_chain_and_no_verdict_and_ends_with_its_policy() 
     let open =
         Arc::new(server_config(&context, &pki.certified_key(&context, "server", "server").unwrap(), None).unwrap());
     for version in [&version::TLS12, &version::TLS13] {
-        let user = client(&context, Some(pki.certified_key(&context, "user", "user").unwrap()), version);
+        let user = client(&context, Some(&pki.certified_key(&context, "user", "user").unwrap()), version);
         let kind = |server: &Arc<ServerConfig>| {
             let connection = handshake(&user, server).unwrap();
             let chain = connection.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
