@@ -69,6 +69,8 @@ pub enum Change {
         /// Every object of the kind; objects of another kind are ignored.
         objects: Vec<(ObjectKey, Object)>,
     },
+    /// These belong together: nothing is compiled between them.
+    Together(Vec<Change>),
     /// The object is new or has changed.
     Upsert {
         /// Which source says so.
@@ -130,6 +132,9 @@ impl World {
                     changed |= object.kind() == kind && self.upsert((key, source), object);
                 }
                 changed
+            }
+            Change::Together(changes) => {
+                changes.into_iter().fold(false, |changed, change| self.apply(change) | changed)
             }
             Change::Upsert { source, key, object } => self.upsert((key, source), object),
         }

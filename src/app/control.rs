@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::compile::{Context, Report, compile};
-use crate::model::{Kind, ObjectKey};
+use crate::model::{Kind, ObjectKey, SourceId};
 use crate::snapshot::Current;
-use crate::world::{Change, World};
+use crate::world::{Change, Object, World};
 
 /// The shortest time between two snapshots. The first change after a pause is published at once; a burst is gathered.
 const PACE: Duration = Duration::from_millis(10);
+
+/// How long a change waits for the Secrets that it names for the first time: a fetch takes milliseconds. After that it is
+/// published as it is, which refuses the hosts concerned.
+const FETCH: Duration = Duration::from_secs(1);
 
 /// What the control loop tells the others.
 #[derive(Debug)]
@@ -30,38 +34,96 @@ pub(super) struct Outputs {
 
 /// Runs until every source is gone. The only place where state changes: whatever arrived meanwhile goes into one
 /// compilation.
-pub(super) async fn run(mut world: World, context: Context, mut changes: mpsc::Receiver<Change>, outputs: Outputs) {
+pub(super) async fn run(world: World, context: Context, mut changes: mpsc::Receiver<Change>, outputs: Outputs) {
+    let mut control = Control { answered: BTreeSet::new(), context, dirty: false, outputs, world };
     let mut next = Instant::now();
-    while let Some(change) = changes.recv().await {
-        let mut dirty = world.apply(change);
+    let mut patience = None;
+    loop {
+        let received = match patience {
+            None => Ok(changes.recv().await),
+            Some(end) => timeout_at(end, changes.recv()).await,
+        };
+        match received {
+            Ok(Some(change)) => control.take(change),
+            Ok(None) => return,
+            Err(_) => control.answered.clone_from(&control.world.referenced_secrets()), // waited long enough
+        }
         sleep_until(next).await;
         while let Ok(change) = changes.try_recv() {
-            dirty |= world.apply(change);
+            control.take(change);
         }
-        if !dirty {
+        control.ask();
+        if control.awaits_secrets() {
+            patience.get_or_insert_with(|| Instant::now() + FETCH);
             continue;
         }
-        if world.is_complete_but_for(Kind::Secret) {
-            let referenced = Some(world.referenced_secrets());
-            outputs.referenced.send_if_modified(|old| {
-                let changed = *old != referenced;
-                if changed {
-                    *old = referenced;
-                }
-                changed
-            });
+        patience = None;
+        if control.dirty && control.world.is_complete() {
+            control.publish();
+            next = Instant::now() + PACE;
         }
-        if !world.is_complete() {
-            continue;
-        }
-        let started = Instant::now();
-        let compiled = compile(&world, &context, &outputs.current.load());
-        let generation = compiled.snapshot.generation;
-        outputs.current.store(Arc::new(compiled.snapshot));
-        // After the store: a condition that says Programmed is true when it is written.
-        outputs.reports.send_replace(Arc::new(compiled.report));
-        outputs.published.send_replace(true);
-        tracing::debug!(generation, took = ?started.elapsed(), "published a snapshot");
-        next = Instant::now() + PACE;
     }
 }
+
+struct Control {
+    /// The referenced Secrets that Kubernetes has been asked for and has answered about, be it that there is none.
+    answered: BTreeSet<ObjectKey>,
+    context: Context,
+    /// Whether the world differs from the published snapshot.
+    dirty: bool,
+    outputs: Outputs,
+    world: World,
+}
+
+impl Control {
+    fn take(&mut self, change: Change) {
+        match &change {
+            Change::Remove { source: SourceId::Kubernetes, kind: Kind::Secret, key }
+            | Change::Upsert { source: SourceId::Kubernetes, key, object: Object::Secret(_) } => {
+                self.answered.insert(key.clone());
+            }
+            Change::Replace { source: SourceId::Kubernetes, kind: Kind::Secret, .. } => {
+                self.answered.extend(self.outputs.referenced.borrow().iter().flatten().cloned());
+            }
+            _ => {}
+        }
+        self.dirty |= self.world.apply(change);
+    }
+
+    /// Says which Secrets are to be fetched.
+    fn ask(&mut self) {
+        if !self.dirty || !self.world.is_complete_but_for(Kind::Secret) {
+            return;
+        }
+        let referenced = self.world.referenced_secrets();
+        self.answered.retain(|key| referenced.contains(key));
+        self.outputs.referenced.send_if_modified(|old| {
+            let changed = old.as_ref() != Some(&referenced);
+            *old = Some(referenced);
+            changed
+        });
+    }
+
+    /// Whether a Secret was named a moment ago and is on its way. To compile without it would refuse the hosts of an object
+    /// that is all right.
+    fn awaits_secrets(&self) -> bool {
+        let fetched = !self.outputs.referenced.is_closed(); // without a cluster nobody fetches
+        let known = |key: &ObjectKey| self.answered.contains(key) || self.world.secret(key).is_some();
+        fetched && self.dirty && self.outputs.referenced.borrow().iter().flatten().any(|key| !known(key))
+    }
+
+    fn publish(&mut self) {
+        let started = Instant::now();
+        let compiled = compile(&self.world, &self.context, &self.outputs.current.load());
+        let generation = compiled.snapshot.generation;
+        self.outputs.current.store(Arc::new(compiled.snapshot));
+        // After the store: a condition that says Programmed is true when it is written.
+        self.outputs.reports.send_replace(Arc::new(compiled.report));
+        self.outputs.published.send_replace(true);
+        self.dirty = false;
+        tracing::debug!(generation, took = ?started.elapsed(), "published a snapshot");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -66,12 +66,12 @@ impl Manifests {
             for diagnostic in self.folder().reload() {
                 tracing::error!("{diagnostic}; the last good version of the file's objects stays in use");
             }
-            for kind in Kind::ALL {
+            let all = Kind::ALL.map(|kind| {
                 let objects = self.folder().objects(kind);
-                let change = Change::Replace { source: SourceId::Manifests, kind, objects };
-                if changes.send(change).await.is_err() {
-                    return Ok(());
-                }
+                Change::Replace { source: SourceId::Manifests, kind, objects }
+            });
+            if changes.send(Change::Together(all.into())).await.is_err() {
+                return Ok(());
             }
             tokio::select! {
                 () = settled(&mut events) => {}

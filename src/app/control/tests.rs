@@ -1,0 +1,128 @@
+use super::*;
+use crate::compile::TlsContext;
+use crate::model::{HostPattern, IngressClass, Meta, Secret, TlsHost};
+use crate::world::Observed;
+
+struct Bench {
+    changes: mpsc::Sender<Change>,
+    current: Arc<Current>,
+    published: watch::Receiver<bool>,
+    /// Kept, because a closed channel means that nobody fetches.
+    referenced: Option<watch::Receiver<Option<BTreeSet<ObjectKey>>>>,
+    reports: watch::Receiver<Arc<Report>>,
+}
+
+const KUBE: SourceId = SourceId::Kubernetes;
+
+impl Bench {
+    fn start(world: World) -> Self {
+        let context = Context { class: "apisix".into(), controller: "ours".into(), tls: TlsContext::new().unwrap() };
+        let (changes, receiver) = mpsc::channel(64);
+        let current = Arc::new(Current::default());
+        let (published_sender, published) = watch::channel(false);
+        let (referenced_sender, referenced) = watch::channel(None);
+        let (report_sender, reports) = watch::channel(Arc::new(Report::default()));
+        let outputs = Outputs {
+            current: current.clone(),
+            published: published_sender,
+            referenced: referenced_sender,
+            reports: report_sender,
+        };
+        tokio::spawn(run(world, context, receiver, outputs));
+        Self { changes, current, published, referenced: Some(referenced), reports }
+    }
+
+    async fn send(&self, change: Change) {
+        self.changes.send(change).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await; // paused time: everything that can happen has happened
+    }
+
+    fn generation(&self) -> u64 {
+        self.current.load().generation
+    }
+
+    fn problems(&self) -> usize {
+        self.reports.borrow().objects.values().map(|object| object.problems.len()).sum()
+    }
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("ns", name)
+}
+
+fn tls(secret: &str) -> Change {
+    let value = TlsHost {
+        certificate: Ok(key(secret)),
+        class: None,
+        client_auth: Ok(None),
+        hosts: vec![HostPattern::parse("a.example").unwrap()],
+        unreadable_hosts: vec![],
+    };
+    Change::Upsert {
+        source: KUBE,
+        key: key("t"),
+        object: Object::ApisixTls(Observed { meta: Meta::default(), value: Ok(value) }),
+    }
+}
+
+fn secret(name: &str) -> Change {
+    let certified = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+    let entries = [("cert", certified.cert.pem()), ("key", certified.signing_key.serialize_pem())];
+    let value = Ok(Secret::new(entries.map(|(key, pem)| (key, pem.into_bytes().into()))));
+    Change::Upsert { source: KUBE, key: key(name), object: Object::Secret(Observed { meta: Meta::default(), value }) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_published_before_every_kind_was_listed() {
+    let bench = Bench::start(World::awaiting(&[KUBE]));
+    for kind in Kind::ALL {
+        assert!(!*bench.published.borrow());
+        bench.send(Change::Replace { source: KUBE, kind, objects: vec![] }).await;
+    }
+    assert!(*bench.published.borrow());
+    assert_eq!(bench.generation(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_waits_for_the_secret_that_it_names() {
+    let bench = Bench::start(World::default());
+    bench.send(tls("server")).await;
+    assert_eq!(bench.generation(), 0, "the Secret is being fetched");
+    assert_eq!(*bench.referenced.as_ref().unwrap().borrow(), Some([key("server")].into()));
+    bench.send(secret("server")).await;
+    assert_eq!((bench.generation(), bench.problems()), (1, 0), "never published without its Secret");
+    bench.send(tls("gone")).await;
+    assert_eq!(bench.generation(), 1);
+    bench.send(Change::Remove { source: KUBE, kind: Kind::Secret, key: key("gone") }).await;
+    assert_eq!((bench.generation(), bench.problems()), (2, 1), "that there is none is an answer too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_does_not_come_holds_nothing_up_for_long() {
+    let bench = Bench::start(World::default());
+    bench.send(tls("server")).await;
+    tokio::time::sleep(FETCH).await;
+    assert_eq!((bench.generation(), bench.problems()), (1, 1));
+    let class =
+        Object::IngressClass(Observed { meta: Meta::default(), value: Ok(IngressClass { controller: "x".into() }) });
+    bench.send(Change::Upsert { source: KUBE, key: key("c"), object: class }).await;
+    assert_eq!(bench.generation(), 2, "and is not waited for again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_cluster_nothing_is_fetched_and_nothing_waits() {
+    let mut bench = Bench::start(World::default());
+    bench.referenced = None;
+    bench.send(tls("server")).await;
+    assert_eq!(bench.generation(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_is_one_snapshot() {
+    let bench = Bench::start(World::default());
+    for _ in 0..20 {
+        bench.changes.send(secret("a")).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(bench.generation() <= 2, "{}", bench.generation());
+}
