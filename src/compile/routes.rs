@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::attach::Attached;
 use super::upstreams::{self, Endpoints};
 use super::{Context, ObjectReport, Report, attach};
 use crate::model::{Effect, HostPattern, Kind, Meta, ObjectKey, ObjectRef, PathPattern, Problem, Rule, SourceId};
@@ -29,8 +30,16 @@ pub(super) fn compile(
     let mut placed = Vec::new();
     for (key, source, observed) in world.routes() {
         let object = match &observed.value {
-            Ok(object) if !attach::ours(object.class.as_deref(), world, context) => continue,
-            Ok(object) => object,
+            Ok(object) => match attach::attached(object.class.as_deref(), world, context) {
+                Attached::Ours => object,
+                // Manifests have no other reader: there it is a mistake.
+                Attached::Unknown if source == SourceId::Manifests => {
+                    let invalid = attach::unknown(object.class.as_deref(), context);
+                    insert(report, key, observed.meta, source, vec![Problem { effect: Effect::Refused, invalid }]);
+                    continue;
+                }
+                Attached::Theirs | Attached::Unknown => continue,
+            },
             Err(why) => {
                 let problem = Problem { effect: Effect::Refused, invalid: why.clone() };
                 insert(report, key, observed.meta, source, vec![problem]);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
+use super::attach::Attached;
 use super::{Context, ObjectReport, Report, attach, server_config};
 use crate::model::{
     ClientAuthRef, Effect, HostPattern, Invalid, Kind, Meta, ObjectKey, ObjectRef, Problem, Reason, Secret, SourceId,
@@ -26,6 +27,41 @@ struct Claim<'a> {
     meta: Meta,
     observed: &'a Arc<Observed<TlsHost>>,
     source: SourceId,
+    /// Set where the object names a class that nobody has: its hosts refuse everyone.
+    unknown_class: Option<Invalid>,
+}
+
+impl<'a> Claim<'a> {
+    fn new(
+        world: &World,
+        context: &Context,
+        previous: &Snapshot,
+        (key, source, observed): (&'a ObjectKey, SourceId, &'a Arc<Observed<TlsHost>>),
+    ) -> Option<Self> {
+        let class = observed.value.as_ref().ok().and_then(|tls| tls.class.as_deref());
+        let unknown_class = match attach::attached(class, world, context) {
+            Attached::Ours => None,
+            Attached::Theirs => return None,
+            // It may be another controller's, but not where it was ours a moment ago, or where nobody else reads it. To
+            // forget it would take the policy from hosts whose routes are still served.
+            Attached::Unknown => {
+                let was_ours = || previous.tls.iter().any(|(_, old)| old.object == *key);
+                if source != SourceId::Manifests && !was_ours() {
+                    return None;
+                }
+                Some(attach::unknown(class, context))
+            }
+        };
+        Some(Self { key, meta: observed.meta, observed, source, unknown_class })
+    }
+
+    /// The order in which hosts are claimed: the oldest object first, so that a later one can never take a host over. Among
+    /// objects of one age (those of manifests have none) the ones that authenticate clients come first, so that a copy
+    /// without client authentication cannot open a host; then namespace and name decide.
+    fn order(&self) -> (i64, bool, &ObjectKey) {
+        let open = self.observed.value.as_ref().is_ok_and(|tls| matches!(tls.client_auth, Ok(None)));
+        (self.meta.created, open, self.key)
+    }
 }
 
 pub(super) fn compile(
@@ -34,15 +70,8 @@ pub(super) fn compile(
     previous: &Snapshot,
     report: &mut Report,
 ) -> HostTable<Arc<HostTls>> {
-    let mut claims: Vec<_> = world
-        .tls()
-        .filter(|(_, _, observed)| {
-            observed.value.as_ref().map_or(true, |tls| attach::ours(tls.class.as_deref(), world, context))
-        })
-        .map(|(key, source, observed)| Claim { key, meta: observed.meta, observed, source })
-        .collect();
-    // The oldest object owns a host, then the first by namespace and name: a later object can never take a host over.
-    claims.sort_by(|a, b| (a.meta.created, a.key).cmp(&(b.meta.created, b.key)));
+    let mut claims: Vec<_> = world.tls().filter_map(|object| Claim::new(world, context, previous, object)).collect();
+    claims.sort_by(|a, b| a.order().cmp(&b.order()));
     let mut table: HostTable<Arc<HostTls>> = HostTable::default();
     for claim in &claims {
         let mut problems = Vec::new();
@@ -84,13 +113,13 @@ fn claim_hosts(
             return had.filter(|pattern| table.get(pattern).is_none()).collect();
         }
     };
-    problems.extend(tls.unreadable_hosts.iter().cloned().map(refused));
+    problems.extend(claim.unknown_class.iter().chain(&tls.unreadable_hosts).cloned().map(refused));
     let mut owned: Vec<HostPattern> = Vec::new();
     for pattern in &tls.hosts {
         match table.get(pattern) {
             Some(older) => {
                 let message =
-                    format!("{pattern} belongs to the older ApisixTls {}; this one is not used", older.object);
+                    format!("{pattern} belongs to the ApisixTls {}; this one is not used for it", older.object);
                 problems.push(refused(Invalid::new(Reason::Conflict, "spec.hosts", message)));
             }
             None if owned.contains(pattern) => {}
@@ -105,6 +134,9 @@ fn inputs(world: &World, claim: &Claim<'_>) -> Inputs {
     let mut inputs = Inputs::default();
     inputs.push(claim.observed.clone());
     if let Ok(tls) = &claim.observed.value {
+        if let Some(class) = tls.class.as_deref().and_then(|class| world.class(class)) {
+            inputs.push(class.clone());
+        }
         let ca = tls.client_auth.as_ref().ok().and_then(Option::as_ref).map(|client| &client.ca);
         for secret in ca.into_iter().chain(&tls.certificate).filter_map(|key| world.secret(key)) {
             inputs.push(secret.clone());
@@ -125,7 +157,8 @@ fn host_tls(
         problems.push(Problem { effect: Effect::Refused, invalid: invalid.clone() });
     };
     let last_good = carried.and_then(|old| old.certificate.clone());
-    let (policy, certificate, stale) = match &claim.observed.value {
+    let value = claim.unknown_class.as_ref().map_or(claim.observed.value.as_ref(), Err);
+    let (policy, certificate, stale) = match value {
         // The object itself was reported when its hosts were claimed.
         Err(why) => (Policy::Refuse(Arc::new(why.clone())), last_good.ok_or_else(|| why.clone()), None),
         Ok(tls) => {

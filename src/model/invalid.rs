@@ -1,6 +1,6 @@
 //! Why an object, or a part of it, cannot be used.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// The machine-readable cause, used as a condition's `reason`. Names follow the Gateway API's where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,8 +66,24 @@ impl Invalid {
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.message)
+        // Messages quote objects: a line feed in one must not begin a line of its own in a log.
+        let parts = [self.field.as_str(), ": ", self.message.as_str()];
+        parts
+            .iter()
+            .flat_map(|part| part.chars())
+            .try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
     }
 }
 
 impl std::error::Error for Invalid {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_from_an_object_stays_on_its_line() {
+        let invalid = Invalid::spec("spec.hosts[0]", "`a\n2026 ERROR forged\u{1b}[31m` is no host");
+        assert_eq!(invalid.to_string(), "spec.hosts[0]: `a\\n2026 ERROR forged\\u{1b}[31m` is no host");
+    }
+}

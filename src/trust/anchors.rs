@@ -49,6 +49,13 @@ impl Anchors {
         both.filter(move |(a, _)| a.not_before <= now && now <= a.not_after).map(|(a, c)| (&a.trust, c))
     }
 
+    /// When the first of the anchors that are valid at `now` expires, in seconds since the epoch.
+    pub(super) fn next_expiry(&self, now: UnixTime) -> i64 {
+        let now = seconds(now);
+        let valid = self.anchors.iter().filter(|a| a.not_before <= now && now <= a.not_after);
+        valid.map(|anchor| anchor.not_after).min().unwrap_or(now)
+    }
+
     /// The subjects as DER, for the list in the handshake's `CertificateRequest`.
     pub fn subjects(&self) -> impl Iterator<Item = Vec<u8>> {
         self.certificates.iter().filter_map(|der| {

@@ -1,6 +1,7 @@
 //! The judgement of a client's certificate chain.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime};
 use webpki::{EndEntityCert, Error, KeyUsage, RawPublicKeyEntity};
@@ -11,6 +12,10 @@ use super::{Anchors, Refusal, openssl};
 
 /// webpki stops at this many intermediates (its `MAX_SUB_CA_COUNT`); longer chains go to the other verifier.
 const WEBPKI_INTERMEDIATES: usize = 6;
+
+/// Certificates of one name in a client's chain: room for an authority that renewed its key twice. Path building tries
+/// every order of those, so ten of one name, a few KiB to send, would cost 80 ms each time.
+const SAME_SUBJECT: usize = 3;
 
 /// Judges `chain`, the client's own certificate first, against `anchors`: signatures, validity, constraints, key usage and
 /// extended key usage for client authentication, and no more than `depth` intermediates between the two.
@@ -30,6 +35,9 @@ pub fn judge(chain: &[CertificateDer<'_>], anchors: &Anchors, depth: u32, now: U
     {
         return Err(refused("keyUsage does not allow digitalSignature"));
     }
+    if ambiguous(intermediates) {
+        return Err(refused("the chain holds too many certificates of one name"));
+    }
     let valid: Vec<_> = anchors.valid(now).collect();
     if valid.is_empty() {
         return Err(refused("every client CA certificate is expired or not yet valid"));
@@ -42,18 +50,34 @@ pub fn judge(chain: &[CertificateDer<'_>], anchors: &Anchors, depth: u32, now: U
         let trusted: Vec<_> = valid.iter().map(|(trust, _)| (*trust).clone()).collect();
         by_webpki(leaf, intermediates, &trusted, depth, now)?;
     }
-    Ok(valid_until(&parsed, intermediates, now))
+    Ok(valid_until(&parsed, intermediates, anchors.next_expiry(now), now))
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
     X509Certificate::from_der(der).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, certificate)| certificate)
 }
 
-/// The earliest `notAfter` among the leaf and those intermediates that are valid now. An intermediate that took no part
-/// can only make the verdict be renewed earlier.
-fn valid_until(leaf: &X509Certificate<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> UnixTime {
+/// Whether more than [`SAME_SUBJECT`] certificates have the same subject.
+fn ambiguous(certificates: &[CertificateDer<'_>]) -> bool {
+    let mut counts = HashMap::new();
+    certificates.iter().filter_map(parse).any(|certificate| {
+        let count = counts.entry(certificate.subject().as_raw().to_vec()).or_insert(0);
+        *count += 1;
+        *count > SAME_SUBJECT
+    })
+}
+
+/// The earliest `notAfter` among the leaf and those intermediates and anchors that are valid now. One that took no part can
+/// only make the verdict be renewed earlier.
+fn valid_until(
+    leaf: &X509Certificate<'_>,
+    intermediates: &[CertificateDer<'_>],
+    anchors: i64,
+    now: UnixTime,
+) -> UnixTime {
     let ends = intermediates.iter().filter_map(parse).map(|certificate| certificate.validity().not_after.timestamp());
-    let end = ends.filter(|end| *end >= seconds(now)).fold(leaf.validity().not_after.timestamp(), std::cmp::min);
+    let end =
+        ends.filter(|end| *end >= seconds(now)).fold(leaf.validity().not_after.timestamp().min(anchors), std::cmp::min);
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(end).unwrap_or(0)))
 }
 
@@ -115,6 +139,10 @@ fn by_openssl(
         let refused = |why: String| Refusal::NotVerified(format!("certificate {}: {why}", index + 1));
         let parsed = parse(certificate).ok_or_else(|| refused("is no X.509 certificate".to_owned()))?;
         strong(&parsed).map_err(refused)?;
+        let is_ca = parsed.basic_constraints().ok().flatten().is_some_and(|extension| extension.value.ca);
+        if index == 0 && is_ca {
+            return Err(Refusal::NotVerified(describe(&Error::CaUsedAsEndEntity)));
+        }
         // An X.509 v1 certificate carries no CA flag: it never vouches for another.
         if index > 0 && parsed.version() == X509Version::V3 {
             issuers.push(certificate.as_ref());

@@ -163,6 +163,56 @@ fn time_is_judged_for_leaf_and_anchor_and_bounds_the_verdict() {
 }
 
 #[test]
+fn the_verdict_ends_with_the_first_anchor_that_expires() {
+    let pki = Pki::new();
+    pki.key("soon", EC);
+    fs::write(pki.0.path().join("ext"), "basicConstraints=critical,CA:TRUE\n").unwrap();
+    pki.openssl("x509 -req -in soon.csr -signkey soon.key -extfile ext -days 5 -out soon.pem");
+    pki.issue("user", "soon", EC, V3, 30);
+    let now = UnixTime::now();
+    let later = |days: u64| UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs() + days * 86_400));
+    for anchors in [&["soon"][..], &["soon", "ca"]] {
+        let until = pki.judge_at(&["user"], anchors, 1, now).unwrap();
+        assert!(until > later(4) && until <= later(5), "{anchors:?}");
+    }
+    assert!(why(pki.judge_at(&["user"], &["soon", "ca"], 1, later(6))).contains("unknown issuer"));
+}
+
+#[test]
+fn a_chain_of_many_certificates_of_one_name_is_not_searched() {
+    let pki = Pki::new();
+    let mut names = vec!["user".to_owned()];
+    for index in 0..10 {
+        let name = format!("x{index}");
+        pki.openssl(&format!("genpkey -algorithm {EC} -out {name}.key"));
+        pki.openssl(&format!("req -x509 -new -key {name}.key -subj /CN=x -days 30 -out {name}.pem"));
+        names.push(name);
+    }
+    pki.issue("user", "x0", EC, V3, 30);
+    let chain = |length: usize| names.iter().take(length).map(String::as_str).collect::<Vec<_>>();
+    assert!(why(pki.judge(&chain(11), &["ca"], 5)).contains("too many certificates of one name"));
+    assert!(why(pki.judge(&chain(4), &["ca"], 5)).contains("unknown issuer"));
+    pki.judge(&chain(4), &["x0"], 0).unwrap();
+}
+
+#[test]
+fn a_certificate_authority_is_no_client_for_either_verifier() {
+    let pki = Pki::new();
+    let names: Vec<_> = (0..=7).map(|i| if i == 0 { "ca".to_owned() } else { format!("i{i}") }).collect();
+    for pair in names.windows(2) {
+        pki.ca(&pair[1], Some(&pair[0]));
+    }
+    let usage = "basicConstraints=CA:TRUE\nkeyUsage=digitalSignature,keyCertSign\n";
+    pki.issue("deep", "i7", EC, Some(usage), 30);
+    pki.issue("flat", "ca", EC, Some(usage), 30);
+    let mut chain = vec!["deep"];
+    chain.extend(names[1..].iter().rev().map(String::as_str));
+    for chain in [chain, vec!["flat"]] {
+        assert!(why(pki.judge(&chain, &["ca"], 10)).contains("certificate authority"), "{chain:?}");
+    }
+}
+
+#[test]
 fn key_usage_and_extended_key_usage_are_kept() {
     let pki = Pki::new();
     let extensions = [
