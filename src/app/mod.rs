@@ -1,6 +1,7 @@
 //! Starts and joins everything. The only module that knows all others.
 
 mod control;
+mod files;
 mod leadership;
 mod problems;
 
@@ -76,6 +77,7 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
             allow_plaintext_client_auth: options.allow_plaintext_client_auth,
             http: options.http_listen.clone(),
             https: options.https_listen.clone(),
+            max_connections: files::connections(options.http_listen.len() + options.https_listen.len()),
             ..Settings::default()
         };
         Proxy::bind(settings, current.clone(), log.clone(), metrics.clone()).context("cannot listen for traffic")?
