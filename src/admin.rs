@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -80,7 +80,7 @@ impl Pages {
         }
         let verbose = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "verbose"));
         match request.uri().path() {
-            "/debug/snapshot" if peer.ip().is_loopback() => {
+            "/debug/snapshot" if peer.ip().is_loopback() && !is_forwarded(request.headers()) => {
                 let dump = serde_json::to_string_pretty(&self.current.load().dump()).unwrap_or_default();
                 page(StatusCode::OK, "application/json", dump + "\n")
             }
@@ -98,9 +98,37 @@ impl Pages {
     }
 }
 
+/// Whether a proxy passed the request on. A route may lead our own proxy to this address (an `ExternalName` of `localhost`):
+/// its clients would then come from this machine. It never passes a request on without these fields.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    ["forwarded", "via", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
+}
+
 fn page(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_snapshot_is_for_this_machine_and_not_for_what_a_proxy_on_it_passes_on() {
+        let current = Arc::new(Current::default());
+        let metrics = Arc::new(Metrics::new(current.clone()));
+        let pages = Pages { current, metrics, readiness: Readiness::default() };
+        let status = |peer: [u8; 4], field: Option<&str>| {
+            let request = Request::get("/debug/snapshot");
+            let request = field.into_iter().fold(request, |request, name| request.header(name, "x")).body(()).unwrap();
+            pages.answer(&request, (peer, 1).into()).status()
+        };
+        assert_eq!(status([127, 0, 0, 1], None), StatusCode::OK);
+        assert_eq!(status([192, 0, 2, 1], None), StatusCode::NOT_FOUND);
+        for field in ["Forwarded", "Via", "X-Forwarded-For", "X-Real-IP"] {
+            assert_eq!(status([127, 0, 0, 1], Some(field)), StatusCode::NOT_FOUND, "{field}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -38,7 +39,7 @@ impl http_body::Body for Body {
             Self::Upload(body, upload) => {
                 let polled = Pin::new(&mut *body).poll_frame(cx);
                 upload.note(&polled, body);
-                polled
+                polled.map_ok(|frame| upload.pass(frame))
             }
         }
     }
@@ -61,10 +62,12 @@ impl http_body::Body for Body {
 }
 
 /// How far a request body has come. Written by the body, read by the exchange that it belongs to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Upload {
     frames: AtomicU32,
     state: AtomicU32,
+    /// Removes what the downstream may not say from the body's trailers.
+    strip: fn(&mut HeaderMap),
 }
 
 /// Whom a request body waits for.
@@ -76,13 +79,32 @@ pub enum UploadState {
     Downstream,
     /// Nobody: it has ended.
     Ended,
+    /// Nobody: the downstream broke it off, or sent what is no body.
+    Broken,
 }
 
 impl Upload {
+    /// A body of which nothing was asked for yet, and what `strip` removes from its trailers.
+    pub fn new(strip: fn(&mut HeaderMap)) -> Self {
+        Self { frames: AtomicU32::default(), state: AtomicU32::default(), strip }
+    }
+
+    /// The frame as the upstream may see it.
+    fn pass(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_trailers() {
+            Ok(mut trailers) => {
+                (self.strip)(&mut trailers);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => frame,
+        }
+    }
+
     fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>, body: &Incoming) {
         let state = match polled {
             Poll::Pending => UploadState::Downstream,
             Poll::Ready(Some(Ok(_))) if !http_body::Body::is_end_stream(body) => UploadState::Upstream,
+            Poll::Ready(Some(Err(_))) => UploadState::Broken,
             Poll::Ready(_) => UploadState::Ended,
         };
         if polled.is_ready() {
@@ -96,7 +118,8 @@ impl Upload {
         let state = match self.state.load(Ordering::Relaxed) {
             0 => UploadState::Upstream,
             1 => UploadState::Downstream,
-            _ => UploadState::Ended,
+            2 => UploadState::Ended,
+            _ => UploadState::Broken,
         };
         (self.frames.load(Ordering::Relaxed), state)
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::exchange::Exchange;
 use crate::log::{Format, Log};
+use crate::snapshot::Address;
 
 /// Bytes of user input as nginx writes them to logs: quotes, backslashes, control bytes and what is not ASCII become `\xHH`,
 /// so that no input can end a field or a line.
@@ -28,6 +29,18 @@ impl fmt::Display for Token<'_> {
             return f.write_str("-");
         }
         escape(self.0, |b| matches!(b, b'!'..=b'~') && b != b'"' && b != b'\\', f)
+    }
+}
+
+/// An upstream's address. Its name is the text of an object, which is as much input as a request is.
+pub(super) struct Named<'a>(pub(super) &'a Address);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Address::Name(name, port) => write!(f, "{}:{port}", Token(name.as_bytes())),
+            Address::Socket(address) => address.fmt(f),
+        }
     }
 }
 
@@ -101,7 +114,7 @@ fn text(out: &mut String, exchange: &Exchange, stamp: &str, duration: Duration) 
         }
     }
     match &exchange.endpoint {
-        Some(endpoint) => write!(out, " {}", endpoint.address)?,
+        Some(endpoint) => write!(out, " {}", Named(&endpoint.address))?,
         None => out.write_str(" -")?,
     }
     match exchange.upstream_status {
@@ -152,7 +165,8 @@ fn json(out: &mut String, exchange: &Exchange, stamp: &str, millis: u32, duratio
     let escaped = |value: &'_ http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let (referer, agent) = (exchange.referer.as_ref().map(escaped), exchange.user_agent.as_ref().map(escaped));
     let (referer, agent) = (referer.as_ref().map(|v| Display(v)), agent.as_ref().map(|v| Display(v)));
-    let upstream = exchange.endpoint.as_ref().map(|endpoint| Display(&endpoint.address));
+    let upstream = exchange.endpoint.as_ref().map(|endpoint| Named(&endpoint.address));
+    let upstream = upstream.as_ref().map(|address| Display(address));
     let line = Line {
         ts: &Display(&format_args!("{stamp}.{millis:03}Z")),
         client: exchange.downstream.peer.ip(),

@@ -21,6 +21,8 @@ pub(super) enum ProxyError {
     Connect(io::Error),
     /// No connection to the upstream in time.
     ConnectTimeout,
+    /// The request came back to us too often.
+    Loop,
     /// The request is not one that HTTP allows, or that a proxy may pass on.
     Malformed(&'static str),
     /// A method that is never proxied.
@@ -67,6 +69,7 @@ impl ProxyError {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Connect(_) | Self::Upstream(_) | Self::UnexpectedUpgrade => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ReadTimeout | Self::SendTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Malformed(_) | Self::Refused(_) | Self::Unusable(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
@@ -86,6 +89,7 @@ impl ProxyError {
             421 => "{\"error_msg\":\"421 Misdirected Request\"}\n",
             503 => "{\"error_msg\":\"503 Service Unavailable\"}\n",
             504 => "{\"error_msg\":\"504 Gateway Timeout\"}\n",
+            508 => "{\"error_msg\":\"508 Loop Detected\"}\n",
             _ => "{\"error_msg\":\"502 Bad Gateway\"}\n",
         };
         let kind = if self.status() == StatusCode::BAD_REQUEST { "text/html" } else { "text/plain; charset=utf-8" };
@@ -127,7 +131,8 @@ impl ProxyError {
         match self {
             Self::NotFound | Self::MethodNotAllowed => {}
             Self::BodyTimeout | Self::Malformed(_) => tracing::info!("{error}"),
-            Self::Misdirected(Misdirected::Gone | Misdirected::Plaintext) => tracing::warn!("{error}"),
+            // Any client can claim to come from us.
+            Self::Loop | Self::Misdirected(Misdirected::Gone | Misdirected::Plaintext) => tracing::warn!("{error}"),
             _ => tracing::error!("{error}"),
         }
     }
@@ -139,6 +144,7 @@ impl fmt::Display for ProxyError {
             Self::BodyTimeout => f.write_str("client timed out while sending the request body"),
             Self::Connect(error) => write!(f, "connect() failed ({error}) while connecting to upstream"),
             Self::ConnectTimeout => f.write_str("upstream timed out while connecting to upstream"),
+            Self::Loop => f.write_str("the route leads back to this proxy"),
             Self::Malformed(why) => write!(f, "client sent an invalid request: {why}"),
             Self::MethodNotAllowed => f.write_str("the method is never proxied"),
             Self::Misdirected(Misdirected::Gone) => f.write_str("TLS is not configured any more for the SNI"),
@@ -199,7 +205,7 @@ impl fmt::Display for Described<'_> {
         exchange.request_line(f)?;
         f.write_str("\"")?;
         if let Some(endpoint) = &exchange.endpoint {
-            write!(f, ", upstream: \"http://{}\"", endpoint.address)?;
+            write!(f, ", upstream: \"http://{}\"", super::access_log::Named(&endpoint.address))?;
         }
         write!(f, ", host: \"{}\"", super::access_log::Escaped(exchange.host_sent()))
     }

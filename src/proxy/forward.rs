@@ -139,7 +139,7 @@ fn send(
         let Deadlines { body, upstream } = deadlines;
         let allowed = |state| match state {
             UploadState::Downstream => body,
-            UploadState::Ended => upstream.read,
+            UploadState::Ended | UploadState::Broken => upstream.read,
             UploadState::Upstream => upstream.send,
         };
         let progress = || upload.map_or((0, UploadState::Ended), Upload::progress);
@@ -160,9 +160,13 @@ fn send(
         });
         match answer.await {
             Ok(Ok(response)) => Ok(response),
+            // The upstream's connection is given up with the body, but it is not the upstream that failed.
+            Ok(Err(_)) if progress().1 == UploadState::Broken => {
+                Err((ProxyError::Malformed("its body breaks off or is no body"), None))
+            }
             Ok(Err(error)) => Err(failed(error)),
             Err(UploadState::Downstream) => Err((ProxyError::BodyTimeout, None)),
-            Err(UploadState::Ended) => Err((ProxyError::ReadTimeout, None)),
+            Err(UploadState::Ended | UploadState::Broken) => Err((ProxyError::ReadTimeout, None)),
             Err(UploadState::Upstream) => Err((ProxyError::SendTimeout, None)),
         }
     }

@@ -2,7 +2,7 @@
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
 use http_body::Body as _;
@@ -21,6 +21,9 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Ourselves in `Via`.
+const PSEUDONYM: &str = "portcullis";
 
 /// Names that upstreams trust because we set or check them. WSGI and CGI take `x_real_ip` for `x-real-ip`, so a client's
 /// spelling with underscores is removed (nginx removes every name with an underscore; APISIX does not).
@@ -47,6 +50,14 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), ProxyError> {
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(ProxyError::Malformed("a transfer coding other than chunked")),
     }
+}
+
+/// How often the request went through a proxy of our name before (RFC 9110 section 7.6.3). Bytes, because a client's opaque
+/// byte beside our entries must not hide them.
+pub(super) fn own_hops(headers: &HeaderMap) -> usize {
+    let entries = headers.get_all(VIA).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let name = |entry: &[u8]| entry.trim_ascii().rsplit(|byte| *byte == b' ').next() == Some(PSEUDONYM.as_bytes());
+    entries.filter(|entry| name(entry)).count()
 }
 
 /// Makes the fields of a downstream's request those of the request to the upstream: origin form, one `Host` (`sent`, as the
@@ -81,6 +92,12 @@ pub(super) fn to_upstream(
         None => downstream.ip.clone(),
         Some(_) => append(headers.get_all(X_FORWARDED_FOR).iter(), &downstream.ip),
     };
+    let via = match parts.version {
+        Version::HTTP_10 => "1.0 portcullis",
+        Version::HTTP_2 => "2.0 portcullis",
+        _ => "1.1 portcullis",
+    };
+    headers.append(VIA, HeaderValue::from_static(via));
     headers.remove(FORWARDED);
     headers.insert(HOST, sent);
     headers.insert(X_FORWARDED_FOR, forwarded_for);
@@ -149,6 +166,15 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         UPGRADE,
     ] {
         headers.remove(name);
+    }
+}
+
+/// Removes from a request's trailers what it may not say in its fields either: servers that merge the two would believe it.
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    remove_look_alikes(trailers);
+    for name in RESERVED {
+        trailers.remove(name);
     }
 }
 
@@ -254,6 +280,31 @@ mod tests {
             fields(&["x_real_ip: 1", "x-forwarded_for: 1", "content_length: 1", "x_other: 1", "x-other: 1"]);
         remove_look_alikes(&mut headers);
         assert_eq!(lines(&headers), ["x-other: 1", "x_other: 1"]);
+    }
+
+    #[test]
+    fn trailers_say_nothing_that_fields_may_not() {
+        let mut trailers = fields(&[
+            "connection: x-a",
+            "content-length: 1",
+            "host: a",
+            "transfer-encoding: chunked",
+            "x-a: 1",
+            "x-forwarded-for: 1",
+            "x-real-ip: 1",
+            "x_real_ip: 1",
+            "x-sum: 1",
+        ]);
+        strip_trailers(&mut trailers);
+        assert_eq!(lines(&trailers), ["x-sum: 1"]);
+    }
+
+    #[test]
+    fn own_hops_are_counted_in_any_company() {
+        let mut headers = fields(&["via: 1.0 fred, 1.1 portcullis,2.0 portcullis ", "via: 1.1 portcullis-not"]);
+        headers.append(VIA, HeaderValue::from_bytes(b"1.1 \xff, 1.1 portcullis").unwrap());
+        assert_eq!(own_hops(&headers), 3);
+        assert_eq!(own_hops(&HeaderMap::new()), 0);
     }
 
     #[test]

@@ -63,6 +63,10 @@ fn forwarded(
     }
 }
 
+/// How often a request may have gone through a proxy of our name. A route that leads back to ourselves would otherwise go on
+/// until there are no file descriptors.
+const OWN_HOPS: usize = 8;
+
 /// What to do with a request.
 enum Routed {
     Forward { deadlines: Deadlines, request: Request<Body>, route: Arc<Route>, upload: Option<Arc<Upload>> },
@@ -92,13 +96,16 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
         snapshot.route(&host, parts.method.as_str(), path.path()).cloned().ok_or(ProxyError::NotFound)?
     };
     exchange.route = Some(route.clone());
+    if headers::own_hops(&parts.headers) > OWN_HOPS {
+        return Err(ProxyError::Loop);
+    }
 
     let upgrade = if route.websocket && upgrade::is_websocket(&parts) { parts.extensions.remove() } else { None };
     parts.extensions.clear();
     let (body, upload) = if body.is_end_stream() {
         (Body::Empty, None)
     } else {
-        let upload = Arc::new(Upload::default());
+        let upload = Arc::new(Upload::new(headers::strip_trailers));
         (Body::Upload(body, upload.clone()), Some(upload))
     };
     headers::to_upstream(&mut parts, &downstream, &host, sent, &body);

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::streams;
+use crate::alarm::Alarm;
 use crate::body::Body;
 use crate::snapshot::Connection;
 
@@ -22,6 +23,8 @@ pub(super) struct ResponseBody {
     body: Body,
     /// Until the body has ended.
     connection: Option<Box<Connection>>,
+    /// In place of the connection's, where that drives itself.
+    alarm: Option<Alarm>,
     /// `None` where the exchange goes on after the response: an upgrade.
     exchange: Option<Box<Exchange>>,
     /// Between two frames.
@@ -36,6 +39,7 @@ impl ResponseBody {
         Self::ready(Self {
             body: Body::Full(bytes),
             connection: None,
+            alarm: None,
             exchange: Some(exchange),
             read_timeout: Duration::ZERO,
             waiting: false,
@@ -44,7 +48,14 @@ impl ResponseBody {
 
     /// No body, and no end of the exchange.
     pub(super) fn none() -> Self {
-        Self { body: Body::Empty, connection: None, exchange: None, read_timeout: Duration::ZERO, waiting: false }
+        Self {
+            body: Body::Empty,
+            connection: None,
+            alarm: None,
+            exchange: None,
+            read_timeout: Duration::ZERO,
+            waiting: false,
+        }
     }
 
     /// What the upstream sends on `connection`; `None` where the connection drives itself.
@@ -57,6 +68,7 @@ impl ResponseBody {
         Self::ready(Self {
             body: Body::Incoming(body),
             connection,
+            alarm: None,
             exchange: Some(exchange),
             read_timeout,
             waiting: false,
@@ -83,8 +95,9 @@ impl ResponseBody {
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
         let mut polled = Pin::new(&mut self.body).poll_frame(cx);
-        let Some(connection) = &mut self.connection else { return polled.map_err(ProxyError::Upstream) };
-        if polled.is_pending() {
+        if polled.is_pending()
+            && let Some(connection) = &mut self.connection
+        {
             connection.drive(cx);
             polled = Pin::new(&mut self.body).poll_frame(cx);
         }
@@ -92,12 +105,16 @@ impl ResponseBody {
             self.waiting = false;
             return polled.map_err(ProxyError::Upstream);
         }
+        let alarm = match &mut self.connection {
+            Some(connection) => &mut connection.alarm,
+            None => self.alarm.get_or_insert_with(|| Alarm::new(Instant::now())),
+        };
         // From the first time that we had to wait: before, it was the downstream that did not ask.
         if !self.waiting {
             self.waiting = true;
-            connection.alarm.set(Instant::now() + self.read_timeout);
+            alarm.set(Instant::now() + self.read_timeout);
         }
-        connection.alarm.poll(cx).map(|()| Some(Err(ProxyError::ReadTimeout)))
+        alarm.poll(cx).map(|()| Some(Err(ProxyError::ReadTimeout)))
     }
 }
 

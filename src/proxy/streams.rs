@@ -11,16 +11,25 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 
-thread_local! {
-    /// Whether the stream that is being polled on this thread waits for us or for the upstream.
-    static WAITS_FOR_US: Cell<bool> = const { Cell::new(false) };
+/// What a stream was asked for while it was polled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Nothing: its client leaves no room for more.
+    Nothing,
+    /// Something that was there. The response's body is asked only when the client has made room, so this is progress.
+    Given,
+    /// Something that we or the upstream do not have yet.
+    Waits,
 }
 
-/// Notes that what is being polled waits for something of our own, which has its own deadline.
+thread_local! {
+    /// Of the stream that is being polled on this thread.
+    static ASKED: Cell<Asked> = const { Cell::new(Asked::Nothing) };
+}
+
+/// Notes that something of our own was asked for: while it is not there it has its own deadline.
 pub(super) fn waits_for_us<T>(polled: Poll<T>) -> Poll<T> {
-    if polled.is_pending() {
-        WAITS_FOR_US.set(true);
-    }
+    ASKED.set(if polled.is_pending() { Asked::Waits } else { Asked::Given });
     polled
 }
 
@@ -48,19 +57,22 @@ async fn run(stream: impl Future<Output = ()>, send_timeout: Duration) {
     let mut stream = pin!(stream);
     let mut stalled: Option<Alarm> = None;
     poll_fn(move |cx: &mut Context<'_>| {
-        WAITS_FOR_US.set(false);
+        ASKED.set(Asked::Nothing);
         if stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        if WAITS_FOR_US.get() {
+        let asked = ASKED.get();
+        if asked == Asked::Waits {
             stalled = None;
             return Poll::Pending;
         }
-        match &mut stalled {
-            // Polled again and still stalled: this is either the alarm, or the client has taken a piece.
-            Some(alarm) => alarm.poll(cx),
-            None => stalled.insert(Alarm::new(Instant::now() + send_timeout)).poll(cx),
+        let due = || Instant::now() + send_timeout;
+        let alarm = stalled.get_or_insert_with(|| Alarm::new(due()));
+        // An upstream that is faster than the client never lets us wait: the deadline moves with what the client takes.
+        if asked == Asked::Given {
+            alarm.set(due());
         }
+        alarm.poll(cx)
     })
     .await;
 }
@@ -77,5 +89,21 @@ mod tests {
         assert_eq!(start.elapsed(), limit);
         let ours = poll_fn(|_| waits_for_us(Poll::<()>::Pending));
         assert!(tokio::time::timeout(limit * 10, run(ours, limit)).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_pieces_is_given_time_for_each() {
+        let limit = Duration::from_secs(1);
+        let start = Instant::now();
+        // Every piece is there at once, and the client takes ten of them before it stops.
+        let client = async {
+            for _ in 0..10 {
+                poll_fn(|_| waits_for_us(Poll::Ready(()))).await;
+                tokio::time::sleep(limit * 9 / 10).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        run(client, limit).await;
+        assert_eq!(start.elapsed(), limit * 81 / 10 + limit);
     }
 }

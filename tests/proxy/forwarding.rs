@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Response;
 use portcullis::log::Format;
 use portcullis::model::Timeouts;
-use portcullis::snapshot::Policy;
+use portcullis::snapshot::{Address, Endpoint, Policy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -113,6 +113,7 @@ async fn the_upstream_sees_what_concerns_it_and_what_we_know() {
         assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
         assert_eq!(seen.header("x-real-ip"), Some("127.0.0.1"));
         assert_eq!(seen.header("x_kept"), Some("1"));
+        assert_eq!(seen.header("via"), Some(if alpn == "h2" { "2.0 portcullis" } else { "1.1 portcullis" }));
         for name in [
             "x_real_ip",
             "forwarded",
@@ -293,4 +294,75 @@ async fn access_lines_may_be_json() {
     }
     let time = line["ts"].as_str().unwrap();
     assert!(time.parse::<jiff::Timestamp>().is_ok(), "{time}");
+}
+
+#[tokio::test]
+async fn a_request_body_that_is_none_is_not_the_fault_of_the_upstream() {
+    let upstream = serve(|request| async move {
+        let _ = http_body_util::BodyExt::collect(request.into_body()).await;
+        Response::new(text("got it"))
+    })
+    .await;
+    let scene = config().route("chunks.test", route(&[endpoint(upstream.address)])).start();
+    let head = "POST / HTTP/1.1\r\nHost: chunks.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answer = raw(scene.http, &format!("{head}2\r\nab\r\nno chunk\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let line = ERRORS.with(&["host: \"chunks.test\""]).await;
+    assert!(line.contains(" INFO ") && line.contains("client sent an invalid request"), "{line}");
+}
+
+#[tokio::test]
+async fn request_trailers_cannot_say_what_we_say() {
+    let (sender, mut trailers) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = serve(move |request| {
+        let sender = sender.clone();
+        async move {
+            let body = http_body_util::BodyExt::collect(request.into_body()).await.unwrap();
+            sender.send(body.trailers().cloned()).unwrap();
+            Response::new(text("got it"))
+        }
+    })
+    .await;
+    let scene = config().route("trailers.test", route(&[endpoint(upstream.address)])).start();
+    for (sent, kept) in [
+        ("X-Real-IP: 10.0.0.1\r\nX_Real_IP: 10.0.0.1\r\nX-Forwarded-For: 10.0.0.1\r\nX-Sum: 1\r\n", Some("1")),
+        ("X-Real-IP: 10.0.0.1\r\n", None),
+    ] {
+        let head = "POST / HTTP/1.1\r\nHost: trailers.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\
+            Trailer: X-Real-IP, X_Real_IP, X-Forwarded-For, X-Sum\r\n\r\n";
+        let answer = raw(scene.http, &format!("{head}2\r\nab\r\n0\r\n{sent}\r\n")).await;
+        assert!(answer.ends_with("got it"), "{answer}");
+        let seen = trailers.recv().await.unwrap().unwrap_or_default();
+        assert_eq!(seen.get("x-sum").map(|value| value.to_str().unwrap()), kept);
+        assert_eq!(seen.len(), usize::from(kept.is_some()), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_leads_back_to_us_ends() {
+    let scene = config().start();
+    scene.publish(config().route("loop.test", route(&[endpoint(scene.http)])));
+    let mut client = Connection::plain(scene.http).await;
+    // What a client adds must hide nothing.
+    let request = client
+        .request("GET", "loop.test", "/")
+        .header("via", http::HeaderValue::from_bytes(b"1.1 \xff").unwrap())
+        .header("connection", "via");
+    let answer = tokio::time::timeout(Duration::from_secs(5), async {
+        answer(client.send(request.body(text("")).unwrap()).await.unwrap()).await
+    });
+    let answer = answer.await.expect("it goes on");
+    assert_eq!(answer.status, 508);
+    assert_eq!(answer.body, "{\"error_msg\":\"508 Loop Detected\"}\n");
+    let lines = scene.access.all();
+    assert!(lines.len() <= 10, "{lines:#?}");
+}
+
+#[tokio::test]
+async fn the_name_of_an_upstream_ends_neither_a_field_nor_a_line() {
+    let name = Address::Name("a\" b\nc".into(), 80);
+    let scene = config().route("name.test", route(&[Arc::new(Endpoint::new(name))])).start();
+    assert_eq!(Connection::plain(scene.http).await.get("name.test", "/").await.status, 502);
+    scene.access.with(&[" a\\x22\\x20b\\x0Ac:80 - "]).await;
+    ERRORS.with(&["upstream: \"http://a\\x22\\x20b\\x0Ac:80\", host: \"name.test\""]).await;
 }

@@ -108,3 +108,28 @@ async fn a_client_that_takes_nothing_does_not_keep_the_upstream() {
         assert!(http_body_util::BodyExt::collect(response.into_body()).await.is_err(), "{alpn}");
     }
 }
+
+#[tokio::test]
+async fn a_client_that_takes_its_time_gets_everything() {
+    let length = 2 << 20;
+    let upstream = crate::upstream::serve(move |_| async move { http::Response::new(text(vec![b'x'; length])) }).await;
+    let scene = config()
+        .tls("steady.test", Policy::Open)
+        .route("steady.test", route(&[endpoint(upstream.address)]))
+        .start_with(Settings { send_timeout: LIMIT, ..settings() });
+    let stream = tls(scene.https, "steady.test", tls_config("h2", None)).await.unwrap();
+    // A small window: the upstream is always ahead.
+    let mut builder = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+    builder.initial_stream_window_size(64 << 10);
+    let (mut sender, connection) = builder.handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("https://steady.test/").body(text("")).unwrap();
+    let mut body = sender.send_request(request).await.unwrap().into_body();
+    let (start, mut taken) = (Instant::now(), 0);
+    while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+        taken += frame.unwrap().into_data().unwrap().len();
+        tokio::time::sleep(LIMIT / 20).await;
+    }
+    assert_eq!(taken, length);
+    assert!(start.elapsed() > LIMIT * 2, "{:?}", start.elapsed());
+}

@@ -1,6 +1,12 @@
 //! Upgrades.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
 use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::TokioIo;
 use portcullis::snapshot::Policy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -65,4 +71,23 @@ async fn a_websocket_is_tunnelled_where_the_route_allows_it() {
     let request = upgrade(&client, "nows.test");
     assert_eq!(client.send(request).await.unwrap().status(), 200);
     assert_eq!(upstream.seen().pop().unwrap().header("upgrade"), None);
+}
+
+#[tokio::test]
+async fn an_upstream_that_refuses_an_upgrade_has_to_finish_its_answer() {
+    let upstream = serve(|_| async {
+        let half = futures::stream::iter([Ok(Frame::data(Bytes::from_static(b"half")))]);
+        Response::new(BodyExt::boxed(StreamBody::new(half.chain(futures::stream::pending()))))
+    })
+    .await;
+    let mut websocket = route(&[endpoint(upstream.address)]);
+    websocket.websocket = true;
+    websocket.timeouts.read = Duration::from_millis(200);
+    let scene = config().route("wshalf.test", websocket).start();
+    let mut client = Connection::plain(scene.http).await;
+    let request = upgrade(&client, "wshalf.test");
+    let response = client.send(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let read = tokio::time::timeout(Duration::from_secs(5), response.into_body().collect());
+    assert!(read.await.expect("it is waited for").is_err());
 }
