@@ -27,7 +27,7 @@ use crate::proxy::{Proxy, Settings};
 use crate::readiness::Readiness;
 use crate::snapshot::Current;
 use crate::source::{kubernetes, manifests::Manifests};
-use crate::world::{Change, World};
+use crate::world::World;
 use crate::{drain, log};
 
 /// The gate that opens with the first published snapshot.
@@ -114,7 +114,7 @@ async fn start_control(
     if !options.manifests.is_empty() {
         sources.push(SourceId::Manifests);
         let opened = open_manifests(options.manifests.clone())?;
-        tokio::spawn(follow_manifests(opened.clone(), change_sender.clone()));
+        tokio::spawn(opened.clone().run(change_sender.clone()));
         manifests = Some(opened);
     }
     if options.follows_kubernetes() {
@@ -188,12 +188,6 @@ fn open_manifests(roots: Vec<PathBuf>) -> anyhow::Result<Manifests> {
         let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the manifests cannot be served:\n{}", lines.join("\n"))
     })
-}
-
-async fn follow_manifests(manifests: Manifests, changes: mpsc::Sender<Change>) {
-    if let Err(error) = manifests.run(changes).await {
-        tracing::error!("the manifests cannot be watched, so changes of files are not seen: {error}");
-    }
 }
 
 /// Waits for SIGTERM or SIGINT.

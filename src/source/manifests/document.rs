@@ -7,6 +7,8 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
+use super::folder::MAX_FILE;
+
 /// One document of a YAML file.
 #[derive(Debug)]
 pub(super) struct Document(Spanned<Node>);
@@ -23,7 +25,17 @@ enum Node {
 /// # Errors
 /// The line, where it is known, and a sentence that repeats nothing of the file: it may hold private keys.
 pub(super) fn documents(text: &str) -> Result<Vec<Document>, (u64, String)> {
-    let nodes: Vec<Spanned<Node>> = serde_saphyr::from_multiple(text).map_err(|error| {
+    // Aliases are limited as the parser does by itself; depth to what a small stack of a thread holds. The other limits
+    // allow what a file of the largest size holds.
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: 32,
+            max_documents: MAX_FILE / 32,
+            max_events: MAX_FILE / 4,
+            max_nodes: MAX_FILE / 8,
+        },
+    };
+    let nodes: Vec<Spanned<Node>> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
         (line, error.without_snippet().to_string())
     })?;
@@ -37,15 +49,15 @@ impl Document {
         self.0.value.to_json()
     }
 
-    /// The documents of a `kind: List`, or the document itself.
+    /// The documents of a `kind: List` or of a list of one kind, such as `ApisixTlsList`; or the document itself.
     pub(super) fn items(self) -> Vec<Self> {
         let Node::Map(mut map) = self.0.value else { return vec![self] };
-        let is_list = matches!(map.get("kind").map(|kind| &kind.value), Some(Node::Scalar(Value::String(kind))) if kind == "List");
+        let is_list = matches!(map.get("kind").map(|kind| &kind.value), Some(Node::Scalar(Value::String(kind))) if kind.ends_with("List"));
         if is_list
             && matches!(map.get("items").map(|items| &items.value), Some(Node::List(_)))
             && let Some(Spanned { value: Node::List(items), .. }) = map.remove("items")
         {
-            return items.into_iter().map(Self).collect();
+            return items.into_iter().map(Self).flat_map(Self::items).collect();
         }
         vec![Self(Spanned { value: Node::Map(map), ..self.0 })]
     }
@@ -176,5 +188,20 @@ mod tests {
         let items: Vec<_> = documents(text).unwrap().into_iter().flat_map(Document::items).collect();
         assert_eq!(items.iter().map(|item| item.to_json()["kind"].clone()).collect::<Vec<_>>(), ["A", "B"]);
         assert_eq!(items[1].line(""), 4);
+        let nested = "kind: List\nitems:\n  - kind: ApisixTlsList\n    items:\n      - kind: ApisixTls\n";
+        let items: Vec<_> = documents(nested).unwrap().into_iter().flat_map(Document::items).collect();
+        assert_eq!(items.iter().map(|item| item.to_json()["kind"].clone()).collect::<Vec<_>>(), ["ApisixTls"]);
+    }
+
+    #[test]
+    fn a_file_may_hold_thousands_of_objects() {
+        let text = "kind: A\nmetadata: {name: x}\nspec: {list: [1, 2, 3]}\n---\n".repeat(3000);
+        assert_eq!(documents(&text).unwrap().len(), 3000);
+        let many = format!("list: [{}]\n", "1,".repeat(300_000));
+        assert_eq!(documents(&many).unwrap().len(), 1);
+        let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+        assert!(documents(&deep).is_err(), "depth stays limited");
+        let deep = format!("{}{}", "{a: [".repeat(50), "]}".repeat(50));
+        assert!(documents(&deep).is_err(), "depth stays limited");
     }
 }

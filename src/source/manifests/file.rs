@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::document::{Document, documents};
+use super::fields;
 use crate::model::{Invalid, ObjectKey};
 use crate::source::parse;
 use crate::world::{Object, Observed};
@@ -24,11 +25,25 @@ pub struct Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => write!(f, "{}: {}", self.file.display(), self.message),
-            line => write!(f, "{}:{line}: {}", self.file.display(), self.message),
+        write!(f, "{}", escaped(&self.file.to_string_lossy()))?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        write!(f, ": {}", escaped(&self.message))
+    }
+}
+
+/// The text on one line: names come from the file, and must not be able to add lines of their own to a log.
+fn escaped(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}') {
+            line.extend(letter.escape_default());
+        } else {
+            line.push(letter);
         }
     }
+    line
 }
 
 /// An object with its place in its file.
@@ -39,14 +54,17 @@ pub(super) struct Placed {
     pub(super) object: Object,
 }
 
-/// Reads the objects of a file. Kinds that are not ours are left out.
+/// Reads the objects of a file. Kinds that are not ours are left out. `None` is a file without a single document.
 ///
 /// # Errors
 /// Everything that is wrong with the file, in its order. A file with a single mistake gives no object: its objects were
 /// meant to take effect together.
-pub(super) fn read(file: &Path, text: &str) -> Result<Vec<Placed>, Vec<Diagnostic>> {
+pub(super) fn read(file: &Path, text: &str) -> Result<Option<Vec<Placed>>, Vec<Diagnostic>> {
     let diagnostic = |line, message: String| Diagnostic { file: file.to_owned(), line, message };
     let documents = documents(text).map_err(|(line, message)| vec![diagnostic(line, message)])?;
+    if documents.is_empty() {
+        return Ok(None);
+    }
     let mut placed = Vec::new();
     let mut wrong = Vec::new();
     for document in documents.into_iter().flat_map(Document::items) {
@@ -58,14 +76,20 @@ pub(super) fn read(file: &Path, text: &str) -> Result<Vec<Placed>, Vec<Diagnosti
             continue;
         }
         let Some(known) = parse::kind(&version, &kind) else {
+            if let Some(why) = fields::mistaken_kind(&version, &kind) {
+                wrong.push(diagnostic(document.line(&why.field), why.to_string()));
+                continue;
+            }
             tracing::debug!("{}: {version} {kind} is not read", file.display());
             continue;
         };
         let mut tell =
             |what: String, why: &Invalid| wrong.push(diagnostic(document.line(&why.field), format!("{what}: {why}")));
+        let unknown = fields::unknown(known, &value);
         match parse::from_json(known, value) {
             Ok((key, object)) => {
-                let problems = problems(&object);
+                let mut problems = problems(&object);
+                problems.splice(0..0, unknown);
                 for why in &problems {
                     tell(format!("{known} {key}"), why);
                 }
@@ -73,10 +97,14 @@ pub(super) fn read(file: &Path, text: &str) -> Result<Vec<Placed>, Vec<Diagnosti
                     placed.push(Placed { document: Arc::new(document), key, object });
                 }
             }
-            Err(why) => tell(kind, &why),
+            Err(why) => {
+                for why in unknown.iter().chain([&why]) {
+                    tell(kind.clone(), why);
+                }
+            }
         }
     }
-    if wrong.is_empty() { Ok(placed) } else { Err(wrong) }
+    if wrong.is_empty() { Ok(Some(placed)) } else { Err(wrong) }
 }
 
 /// Everything that is wrong with an object by itself.

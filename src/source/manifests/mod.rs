@@ -1,21 +1,25 @@
 //! Manifests: directories of the same YAML that `kubectl apply` takes, watched.
 
 mod document;
+mod fields;
 mod file;
 mod folder;
+mod list;
+mod watch;
+mod writers;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
-use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 pub use file::Diagnostic;
 pub use folder::Folder;
 
+use self::watch::{Event, Watch};
+use self::writers::Writers;
 use crate::model::{Invalid, Kind, ObjectRef, SourceId};
 use crate::world::Change;
 
@@ -24,6 +28,9 @@ const QUIET: Duration = Duration::from_millis(10);
 
 /// The longest wait for such a pause.
 const AT_MOST: Duration = Duration::from_millis(60);
+
+/// How often the folders are read when no change is seen: the watch does not see what links lead to outside of them.
+const POLL: Duration = Duration::from_secs(2);
 
 /// The manifests of some directories.
 #[derive(Clone, Debug)]
@@ -50,34 +57,57 @@ impl Manifests {
     }
 
     /// Sends the objects, and again after every change of a file, until `changes` is closed.
-    ///
-    /// # Errors
-    /// When the directories cannot be watched.
-    pub async fn run(self, changes: mpsc::Sender<Change>) -> notify::Result<()> {
+    pub async fn run(self, changes: mpsc::Sender<Change>) {
         let (sender, mut events) = mpsc::unbounded_channel();
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let _ = sender.send(event); // the receiver is gone when the program ends
-        })?;
-        for root in &self.roots {
-            watcher.watch(watched(root), RecursiveMode::Recursive)?;
-        }
-        // Whatever was saved between the first reading and the watch is read now.
+        let mut watch = Watch::new(sender.clone());
+        let mut writers = Writers::default();
+        // What was read at the start is served whether or not it can be watched.
+        let mut sent = None;
         loop {
-            for diagnostic in self.folder().reload() {
-                tracing::error!("{diagnostic}; the last good version of the file's objects stays in use");
+            let generation = self.folder().generation();
+            if sent.replace(generation) != Some(generation) && changes.send(self.listing()).await.is_err() {
+                return;
             }
-            let all = Kind::ALL.map(|kind| {
-                let objects = self.folder().objects(kind);
-                Change::Replace { source: SourceId::Manifests, kind, objects }
+            while let Ok(event) = events.try_recv() {
+                writers.note(event);
+            }
+            // Files can be slow to read: the runtime has more to do than wait for them.
+            let (manifests, open) = (self.clone(), writers.open());
+            let reading = tokio::task::spawn_blocking(move || {
+                watch.arm(&manifests.roots);
+                manifests.reload(&open);
+                watch
             });
-            if changes.send(Change::Together(all.into())).await.is_err() {
-                return Ok(());
+            watch = reading.await.unwrap_or_else(|error| {
+                tracing::error!("the manifests were not read: {error}");
+                Watch::new(sender.clone())
+            });
+            if self.folder().generation() != generation {
+                continue;
             }
             tokio::select! {
-                () = settled(&mut events) => {}
-                () = changes.closed() => return Ok(()),
+                () = settled(&mut events, &mut writers) => {}
+                () = changes.closed() => return,
             }
         }
+    }
+
+    /// Reads a copy, so that nobody waits for the files meanwhile.
+    fn reload(&self, open: &[PathBuf]) {
+        let mut folder = self.folder().clone();
+        for diagnostic in folder.reload_except(open) {
+            tracing::error!("{diagnostic}; the last good version of the file's objects stays in use");
+        }
+        *self.folder() = folder;
+    }
+
+    fn listing(&self) -> Change {
+        let folder = self.folder();
+        let all = Kind::ALL.map(|kind| {
+            let objects = folder.objects(kind);
+            Change::Replace { source: SourceId::Manifests, kind, objects }
+        });
+        Change::Together(all.into())
     }
 
     fn folder(&self) -> MutexGuard<'_, Folder> {
@@ -85,44 +115,26 @@ impl Manifests {
     }
 }
 
-/// What is watched for `root`: for a single file its folder, because editors replace files.
-fn watched(root: &Path) -> &Path {
-    match root.parent() {
-        Some(parent) if !root.is_dir() && !parent.as_os_str().is_empty() => parent,
-        Some(_) if !root.is_dir() => Path::new("."),
-        _ => root,
+/// Waits for a change, or [`POLL`]; then until no file is being written any more, [`AT_MOST`] long.
+async fn settled(events: &mut mpsc::UnboundedReceiver<Event>, writers: &mut Writers) {
+    let poll = Instant::now() + POLL;
+    let mut deadline: Option<Instant> = None;
+    loop {
+        let wait = match deadline {
+            None => writers.next().map_or(poll, |next| next.min(poll)),
+            Some(end) if writers.is_empty() => end.min(Instant::now() + QUIET),
+            Some(end) => end,
+        };
+        match timeout_at(wait, events.recv()).await {
+            Ok(Some(event)) => {
+                if writers.note(event) {
+                    deadline.get_or_insert_with(|| Instant::now() + AT_MOST);
+                }
+            }
+            Ok(None) | Err(_) => return,
+        }
     }
 }
 
-/// Waits for a change, then until no file is being written any more, [`AT_MOST`] long.
-async fn settled(events: &mut mpsc::UnboundedReceiver<notify::Result<notify::Event>>) {
-    let mut open: Vec<PathBuf> = Vec::new();
-    let mut deadline: Option<Instant> = None;
-    loop {
-        let event = match deadline {
-            None => events.recv().await,
-            Some(end) => {
-                let wait = if open.is_empty() { end.min(Instant::now() + QUIET) } else { end };
-                match timeout_at(wait, events.recv()).await {
-                    Ok(event) => event,
-                    Err(_) => return,
-                }
-            }
-        };
-        let Some(event) = event else { return std::future::pending().await };
-        let Ok(event) = event else {
-            // The queue of the kernel ran over, for example: read everything.
-            deadline.get_or_insert_with(|| Instant::now() + AT_MOST);
-            continue;
-        };
-        match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Remove(_) => {
-                open.retain(|path| !event.paths.contains(path));
-            }
-            EventKind::Modify(ModifyKind::Data(_)) => open.extend(event.paths),
-            EventKind::Access(_) => continue, // reading is no change; our own reading least of all
-            _ => {}
-        }
-        deadline.get_or_insert_with(|| Instant::now() + AT_MOST);
-    }
-}
+#[cfg(test)]
+mod tests;

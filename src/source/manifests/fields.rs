@@ -1,0 +1,141 @@
+//! Misspelt kinds and fields of our own kinds. The API server refuses them by its schema; a file has no such guard, and a
+//! policy that is misspelt must not be one that is left out.
+
+use serde_json::Value;
+
+use crate::api::GROUP;
+use crate::model::{Invalid, Kind};
+
+const KINDS: [(&str, &[&str]); 2] =
+    [("ApisixRoute", &["v2", "v2beta3", "v2beta2", "v2beta1"]), ("ApisixTls", &["v2", "v2beta3", "v1"])];
+
+/// Kinds of the same group that are passed over on purpose.
+const OTHERS: [&str; 5] =
+    ["ApisixClusterConfig", "ApisixConsumer", "ApisixGlobalRule", "ApisixPluginConfig", "ApisixUpstream"];
+
+const TOP: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
+const SECRET: &[&str] = &["name", "namespace"];
+
+/// Where the fields of an ApisixTls stand, and which there are.
+const TLS: &[(&str, &[&str])] = &[
+    ("", TOP),
+    ("spec", &["hosts", "secret", "client", "ingressClassName"]),
+    ("spec.secret", SECRET),
+    ("spec.client", &["caSecret", "depth", "skip_mtls_uri_regex"]),
+    ("spec.client.caSecret", SECRET),
+];
+
+const ROUTE: &[(&str, &[&str])] = &[("", TOP), ("spec", &["http", "stream", "tcp", "ingressClassName"])];
+
+const RULE: &[&str] = &[
+    "authentication",
+    "backend",
+    "backends",
+    "match",
+    "name",
+    "plugin_config_name",
+    "plugin_config_namespace",
+    "plugins",
+    "priority",
+    "timeout",
+    "upstreams",
+    "websocket",
+];
+
+const MATCH: &[&str] = &["exprs", "filter_func", "hosts", "methods", "paths", "remoteAddrs"];
+
+/// What is wrong with the kind of a document that is not read, if one of ours was meant.
+pub(super) fn mistaken_kind(api_version: &str, kind: &str) -> Option<Invalid> {
+    let (group, version) = api_version.split_once('/').unwrap_or((api_version, ""));
+    if kind == "List" {
+        return Some(Invalid::spec("kind", "a List needs `items`, a list"));
+    }
+    let ours = group == GROUP || kind.to_ascii_lowercase().starts_with("apisix");
+    if !ours || OTHERS.contains(&kind) {
+        return None;
+    }
+    let Some((_, versions)) = KINDS.iter().find(|(name, _)| *name == kind) else {
+        let names = KINDS.map(|(name, _)| name);
+        let nearest = nearest(kind, &names).unwrap_or_default();
+        return Some(Invalid::spec("kind", format!("`{kind}` is not a kind that is read; did you mean `{nearest}`?")));
+    };
+    let nearest = nearest(version, versions).unwrap_or_default();
+    let message = format!("`{api_version}` is not a version of {kind}; did you mean `{GROUP}/{nearest}`?");
+    Some(Invalid::spec("apiVersion", message))
+}
+
+/// The fields of a document that its kind does not have.
+pub(super) fn unknown(kind: Kind, document: &Value) -> Vec<Invalid> {
+    let mut wrong = Vec::new();
+    let places = match kind {
+        Kind::ApisixTls => TLS,
+        Kind::ApisixRoute => ROUTE,
+        _ => return wrong,
+    };
+    for (at, known) in places {
+        let value = at.split('.').filter(|step| !step.is_empty()).fold(document, |value, step| &value[step]);
+        check(at, value, known, &mut wrong);
+    }
+    if kind == Kind::ApisixRoute {
+        for (index, rule) in document["spec"]["http"].as_array().into_iter().flatten().enumerate() {
+            check(&format!("spec.http[{index}]"), rule, RULE, &mut wrong);
+            check(&format!("spec.http[{index}].match"), &rule["match"], MATCH, &mut wrong);
+        }
+    }
+    wrong
+}
+
+fn check(at: &str, value: &Value, known: &[&str], wrong: &mut Vec<Invalid>) {
+    for name in value.as_object().into_iter().flat_map(|map| map.keys()).filter(|name| !known.contains(&name.as_str()))
+    {
+        let field = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+        let meant = nearest(name, known).filter(|near| distance(name, near) <= 1 + near.len() / 3);
+        let message = match meant {
+            Some(meant) => format!("is not a field; did you mean `{meant}`?"),
+            None => format!("is not a field; there are: {}", known.join(", ")),
+        };
+        wrong.push(Invalid::spec(field, message));
+    }
+}
+
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    known.iter().copied().min_by_key(|other| distance(name, other))
+}
+
+/// How many letters have to be added, dropped or replaced to make `b` of `a`, in whatever case. A name is compared only so
+/// far: no field is longer.
+fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=a.len()).collect();
+    for (line, letter) in b.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = line + 1;
+        for (column, other) in a.iter().enumerate() {
+            let same = usize::from(!letter.eq_ignore_ascii_case(other));
+            let cost = (corner + same).min(row[column] + 1).min(row[column + 1] + 1);
+            corner = std::mem::replace(&mut row[column + 1], cost);
+        }
+    }
+    row[a.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kinds_are_those_that_are_read() {
+        for (kind, versions) in KINDS {
+            for version in versions {
+                assert!(crate::source::parse::kind(&format!("{GROUP}/{version}"), kind).is_some(), "{kind} {version}");
+            }
+        }
+    }
+
+    #[test]
+    fn distances() {
+        assert_eq!(distance("clients", "client"), 1);
+        assert_eq!(distance("ApisixTLS", "ApisixTls"), 0);
+        assert_eq!(distance("", "abc"), 3);
+    }
+}
