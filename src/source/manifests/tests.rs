@@ -75,6 +75,7 @@ async fn what_the_watch_does_not_see_is_found_by_reading_again() {
     symlink("one", at("root")).unwrap();
     let mut changes = follow(&at("root"));
     assert_eq!(next(&mut changes, LONG).await.unwrap(), ["a"]);
+    tokio::time::sleep(Duration::from_millis(500)).await; // the watch is armed
     symlink("two", at("new")).unwrap();
     fs::rename(at("new"), at("root")).unwrap();
     assert_eq!(next(&mut changes, LONG).await.unwrap(), ["b"]);
