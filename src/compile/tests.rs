@@ -379,7 +379,7 @@ fn among_objects_of_one_age_a_copy_without_client_authentication_opens_nothing()
 }
 
 #[test]
-fn a_class_that_does_not_exist_refuses_the_hosts_that_were_ours() {
+fn a_class_that_does_not_exist_refuses_the_hosts() {
     let with = |class: &str| {
         let Object::ApisixTls(Observed { meta, value: Ok(tls) }) = tls(1, "a.example", Some("ca")) else { panic!() };
         Object::ApisixTls(Observed { meta, value: Ok(TlsHost { class: Some(class.into()), ..tls }) })
@@ -388,8 +388,6 @@ fn a_class_that_does_not_exist_refuses_the_hosts_that_were_ours() {
         |controller: &str| Object::IngressClass(observed(0, Ok(IngressClass { controller: controller.into() })));
     let mut bench = tls_bench();
     bench.put("t", with("mistyped")).compile();
-    assert_eq!(bench.report.objects.len(), 0, "an unknown class may be another controller's");
-    bench.put("t", with("apisix")).compile().put("t", with("mistyped")).compile();
     for _ in 0..2 {
         assert!(matches!(bench.tls("a.example").policy, Policy::Refuse(_)));
         assert_eq!(bench.tls_problems("t"), [(Effect::Refused, Reason::RefNotFound)]);
@@ -399,10 +397,9 @@ fn a_class_that_does_not_exist_refuses_the_hosts_that_were_ours() {
     assert!(matches!(bench.tls("a.example").policy, Policy::Require(_)), "it was no mistake");
     bench.put("mistyped", class("theirs")).compile();
     assert!(bench.snapshot.handshake(&HostName::parse("a.example").unwrap()).is_none(), "given to another controller");
-    let manifest = |object| Change::Upsert { source: SourceId::Manifests, key: key("m"), object };
-    bench.world.apply(manifest(with("mistypo")));
-    bench.compile();
-    assert!(matches!(bench.tls("a.example").policy, Policy::Refuse(_)), "in manifests it can only be a mistake");
+    bench.put("t", with("mistypo")).put("young", tls(9, "a.example", Some("ca"))).compile();
+    assert!(matches!(bench.tls("a.example").policy, Policy::Require(_)), "an object that is ours comes before it");
+    assert_eq!(bench.tls_problems("t")[1].1, Reason::Conflict);
 }
 
 #[test]

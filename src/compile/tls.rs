@@ -35,32 +35,26 @@ impl<'a> Claim<'a> {
     fn new(
         world: &World,
         context: &Context,
-        previous: &Snapshot,
         (key, source, observed): (&'a ObjectKey, SourceId, &'a Arc<Observed<TlsHost>>),
     ) -> Option<Self> {
         let class = observed.value.as_ref().ok().and_then(|tls| tls.class.as_deref());
         let unknown_class = match attach::attached(class, world, context) {
             Attached::Ours => None,
             Attached::Theirs => return None,
-            // It may be another controller's, but not where it was ours a moment ago, or where nobody else reads it. To
-            // forget it would take the policy from hosts whose routes are still served.
-            Attached::Unknown => {
-                let was_ours = || previous.tls.iter().any(|(_, old)| old.object == *key);
-                if source != SourceId::Manifests && !was_ours() {
-                    return None;
-                }
-                Some(attach::unknown(class, context))
-            }
+            // A mistyped name, or a class that was deleted. To leave the object out would take the policy from hosts whose
+            // routes are served.
+            Attached::Unknown => Some(attach::unknown(class, context)),
         };
         Some(Self { key, meta: observed.meta, observed, source, unknown_class })
     }
 
-    /// The order in which hosts are claimed: the oldest object first, so that a later one can never take a host over. Among
+    /// The order in which hosts are claimed: the oldest object first, so that a later one can never take a host over; those
+    /// of an unknown class last, because they may not be ours. Among
     /// objects of one age (those of manifests have none) the ones that authenticate clients come first, so that a copy
     /// without client authentication cannot open a host; then namespace and name decide.
-    fn order(&self) -> (i64, bool, &ObjectKey) {
+    fn order(&self) -> (bool, i64, bool, &ObjectKey) {
         let open = self.observed.value.as_ref().is_ok_and(|tls| matches!(tls.client_auth, Ok(None)));
-        (self.meta.created, open, self.key)
+        (self.unknown_class.is_some(), self.meta.created, open, self.key)
     }
 }
 
@@ -70,7 +64,7 @@ pub(super) fn compile(
     previous: &Snapshot,
     report: &mut Report,
 ) -> HostTable<Arc<HostTls>> {
-    let mut claims: Vec<_> = world.tls().filter_map(|object| Claim::new(world, context, previous, object)).collect();
+    let mut claims: Vec<_> = world.tls().filter_map(|object| Claim::new(world, context, object)).collect();
     claims.sort_by(|a, b| a.order().cmp(&b.order()));
     let mut table: HostTable<Arc<HostTls>> = HostTable::default();
     for claim in &claims {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{HostPattern, Invalid, ObjectKey};
 
 /// Intermediates allowed between the client's certificate and a trust anchor where `depth` is left out: 1, which is
-/// APISIX's own default and nginx's. (APISIX's ingress controller 2.x sends 0 instead; see docs/mtls.md.)
+/// APISIX's own default and nginx's. (APISIX's ingress controller 2.x sends 0 instead; see docs/compatibility.md.)
 pub const DEFAULT_DEPTH: u32 = 1;
 
 /// One ApisixTls.
