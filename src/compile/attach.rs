@@ -27,9 +27,8 @@ pub(super) fn attached(class: Option<&str>, world: &World, context: &Context) ->
     match world.class(name).map(|class| &class.value) {
         Some(Ok(class)) if class.controller == context.controller => Attached::Ours,
         Some(Ok(_)) => Attached::Theirs,
-        Some(Err(_)) => Attached::Unknown,
         None if name == &*context.class => Attached::Ours,
-        None => Attached::Unknown,
+        Some(Err(_)) | None => Attached::Unknown,
     }
 }
 
