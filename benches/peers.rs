@@ -36,7 +36,7 @@ use clap::Parser;
 
 use crate::load::{Scenario, measure};
 use crate::server::{Peer, Scene, Server};
-use crate::table::Table;
+use crate::table::{Figure, Table};
 
 /// The CPU that the servers share, one of them being busy at a time.
 const SERVER_CPU: &str = "0";
@@ -57,13 +57,13 @@ struct Arguments {
     #[arg(long)]
     profile: Option<PathBuf>,
     /// Rounds per scenario; in each the servers take turns.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Requests per round and server.
-    #[arg(long, default_value_t = 24_000)]
+    #[arg(long, default_value_t = 20_000)]
     requests: usize,
     /// Full handshakes per round and server.
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 1_500)]
     handshakes: usize,
     /// Idle connections per round and server.
     #[arg(long, default_value_t = 1_000)]
@@ -123,7 +123,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         instructions::count(&scene, &peers, &mut table).await?;
     } else {
         time(arguments, &scene, &peers, &mut table).await?;
-        memory::measure(&scene, &peers, arguments.idle, arguments.rounds, &mut table).await?;
+        memory::measure(&scene, &peers, arguments.idle, &mut table).await?;
     }
     println!("\n{table}");
     Ok(())
@@ -137,10 +137,12 @@ async fn time(arguments: &Arguments, scene: &Scene, peers: &[Peer], table: &mut 
     }
     for scenario in Scenario::ALL {
         let name = format!("CPU µs per {scenario}");
-        for _ in 0..arguments.rounds {
-            let mut figures = Vec::new();
-            for server in &servers {
-                figures.push(measure(scenario, server, arguments.operations(scenario)).await?);
+        for round in 0..arguments.rounds {
+            let mut figures = vec![Figure::exact(0.0); servers.len()];
+            for turn in 0..servers.len() {
+                // Who goes first changes from round to round.
+                let index = (turn + round) % servers.len();
+                figures[index] = measure(scenario, &servers[index], arguments.operations(scenario)).await?;
             }
             table.round(&name, figures);
         }

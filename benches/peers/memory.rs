@@ -9,15 +9,17 @@ use crate::client::{Connection, Protocol};
 use crate::server::{Peer, Scene, Server};
 use crate::table::{Figure, Table};
 
+/// Memory varies little from one start to the next.
+const ROUNDS: usize = 3;
+
 /// Starts each server anew in each round, reads its memory, opens `connections` with one request each, and reads it again.
 pub(crate) async fn measure(
     scene: &Scene,
     peers: &[Peer],
     connections: usize,
-    rounds: usize,
     table: &mut Table,
 ) -> anyhow::Result<()> {
-    for _ in 0..rounds {
+    for _ in 0..ROUNDS {
         let mut rounds = [const { Vec::new() }; 3];
         for peer in peers {
             let figures = one(scene, *peer, connections).await.with_context(|| format!("memory of {peer}"))?;
