@@ -27,7 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("snapshot", &["alarm", "body", "model", "pool", "trust"]),
     ("source", &["api", "model", "readiness", "world"]),
     ("status", &["api", "compile", "model"]),
-    ("trust", &[]),
+    ("trust", &["model"]),
     ("world", &["model"]),
 ];
 

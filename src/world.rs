@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{
-    EndpointSlice, IngressClass, Invalid, Kind, Meta, ObjectKey, Route, Secret, Service, SourceId, TlsHost,
+    DataKind, EndpointSlice, IngressClass, Invalid, Kind, Meta, ObjectKey, Route, Secret, Service, SourceId, TlsHost,
 };
 
 /// An object as its source parsed it, with the metadata that takes part in decisions.
@@ -243,8 +243,10 @@ impl World {
     pub fn referenced_secrets(&self) -> BTreeSet<ObjectKey> {
         let mut keys = BTreeSet::new();
         for tls in self.tls.values().filter_map(|tls| tls.value.as_ref().ok()) {
-            keys.extend(tls.certificate.iter().cloned());
-            keys.extend(tls.client_auth.iter().flatten().map(|client| client.ca.clone()));
+            keys.extend(tls.certificates.iter().flatten().cloned());
+            let client = tls.client_auth.iter().flatten();
+            let secrets = client.flat_map(|client| client.data()).filter(|data| data.kind == DataKind::Secret);
+            keys.extend(secrets.map(|data| data.key.clone()));
         }
         keys
     }

@@ -8,9 +8,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose}
 
 use super::*;
 use crate::model::{
-    BackendRef, ClientAuthRef, Effect, EndpointSlice, Granularity, HostName, HostPattern, IngressClass, Invalid, Kind,
-    Meta, Methods, ObjectKey, ObjectRef, PathPattern, PortRef, Reason, Route, Rule, Secret, Service, ServiceAddress,
-    ServicePort, SlicePort, SourceId, Timeouts, TlsHost,
+    Alpn, BackendRef, ClientAuthRef, ClientSettings, DataKind, DataRef, Effect, EndpointSlice, Granularity, HostName,
+    HostPattern, IngressClass, Invalid, Kind, Meta, Methods, ObjectKey, ObjectRef, PathPattern, PortRef, Reason, Route,
+    Rule, Secret, Service, ServiceAddress, ServicePort, SlicePort, SourceId, Timeouts, TlsHost, TlsVersions,
 };
 use crate::snapshot::{HostRoutes, Policy};
 use crate::world::{Change, Object, Observed};
@@ -111,15 +111,23 @@ fn secret(entries: &[(&str, &str)]) -> Object {
     Object::Secret(observed(0, Ok(Secret::new(entries))))
 }
 
+fn client_auth(ca: &str) -> ClientAuthRef {
+    let ca = DataRef { entry: None, field: "spec.client.caSecret".into(), key: key(ca), kind: DataKind::Secret };
+    let settings = ClientSettings { depth: 1, ..ClientSettings::default() };
+    ClientAuthRef { authorities: vec![ca], revocation: None, settings }
+}
+
 fn tls(created: i64, host: &str, ca: Option<&str>) -> Object {
     Object::ApisixTls(observed(
         created,
         Ok(TlsHost {
-            certificate: Ok(key("server")),
+            alpn: Alpn::default(),
+            certificates: Ok(vec![key("server")]),
             class: None,
-            client_auth: Ok(ca.map(|ca| ClientAuthRef { ca: key(ca), depth: 1 })),
+            client_auth: Ok(ca.map(client_auth).map(Box::new)),
             hosts: vec![HostPattern::parse(host).unwrap()],
             unreadable_hosts: vec![],
+            versions: TlsVersions::default(),
         }),
     ))
 }
@@ -421,11 +429,13 @@ fn client_auth_that_cannot_be_read_refuses_the_host() {
     let object = Object::ApisixTls(observed(
         1,
         Ok(TlsHost {
-            certificate: Ok(key("server")),
+            alpn: Alpn::default(),
+            certificates: Ok(vec![key("server")]),
             class: None,
             client_auth: Err(Invalid::unsupported("spec.client.skip_mtls_uri_regex", "is not served")),
             hosts: vec![HostPattern::parse("*.example").unwrap()],
             unreadable_hosts: vec![],
+            versions: TlsVersions::default(),
         }),
     ));
     bench.put("t", object).compile();

@@ -131,8 +131,9 @@ fn inputs(world: &World, claim: &Claim<'_>) -> Inputs {
         if let Some(class) = tls.class.as_deref().and_then(|class| world.class(class)) {
             inputs.push(class.clone());
         }
-        let ca = tls.client_auth.as_ref().ok().and_then(Option::as_ref).map(|client| &client.ca);
-        for secret in ca.into_iter().chain(&tls.certificate).filter_map(|key| world.secret(key)) {
+        let client = tls.client_auth.iter().flatten();
+        let data = client.flat_map(|client| client.data()).map(|data| &data.key);
+        for secret in data.chain(tls.certificates.iter().flatten()).filter_map(|key| world.secret(key)) {
             inputs.push(secret.clone());
         }
     }
@@ -160,7 +161,7 @@ fn host_tls(
                 refused(&why);
                 Policy::Refuse(Arc::new(why))
             });
-            match (tls.certificate.clone().and_then(|key| certificate(world, context, &key)), last_good) {
+            match (tls.certificates.clone().and_then(|keys| certificate(world, context, &keys[0])), last_good) {
                 (Ok(certificate), _) => (policy, Ok(certificate), None),
                 // A certificate that disappears or breaks goes on serving its last good value: that lets nobody in.
                 (Err(why), Some(last_good)) => (policy, Ok(last_good), Some(why)),
@@ -203,8 +204,8 @@ fn client_auth(
     client: &ClientAuthRef,
     carried: Option<&Arc<HostTls>>,
 ) -> Result<Arc<ClientAuth>, Invalid> {
-    let field = "spec.client.caSecret";
-    let key = &client.ca;
+    let field = &*client.authorities[0].field;
+    let key = &client.authorities[0].key;
     let secret = secret(world, key, field)?;
     let Some((name, pem)) = CA_KEYS.iter().find_map(|name| Some((name, secret.get(name)?))) else {
         let message =
@@ -215,7 +216,8 @@ fn client_auth(
         let message = format!("`{name}` of Secret {key}: {why}; all clients are refused");
         Invalid::new(Reason::InvalidCaCertificate, field, message)
     })?;
-    let auth = ClientAuth::new(anchors, client.depth);
+    let auth =
+        ClientAuth::new(anchors, None, client.settings.clone()).map_err(|why| Invalid::spec("spec.client", why))?;
     // Equal settings share one value, so that the memory of a rotated Secret with the same content is not held twice.
     match carried.map(|old| &old.policy) {
         Some(Policy::Require(old)) if old.id == auth.id => Ok(old.clone()),

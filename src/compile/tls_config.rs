@@ -82,14 +82,14 @@ pub fn server_config(
         None => builder.with_no_client_auth(),
         Some(auth) => builder.with_client_cert_verifier(Arc::new(AskForCertificate {
             algorithms: context.provider.signature_verification_algorithms,
-            subjects: auth.anchors.subjects().map(DistinguishedName::from).collect(),
+            subjects: auth.requirements.anchors.subjects().map(DistinguishedName::from).collect(),
         })),
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.clone())));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Arc::new(PolicyTickets {
-        policy: client_auth.map_or([0; 32], |auth| *PolicyId::as_bytes(&auth.id)),
+        policy: client_auth.map_or([0; 32], |auth| *PolicyId::as_bytes(&auth.session)),
         tickets: context.tickets.clone(),
     });
     // rustls' default of 2 costs every full handshake a second encryption; a stateless ticket can be used again.

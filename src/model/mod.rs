@@ -2,6 +2,7 @@
 //!
 //! Every type is plain data with `Eq`, because equality is what keeps resyncs and status echoes from causing work.
 
+mod client_auth;
 mod host;
 mod id;
 mod invalid;
@@ -12,6 +13,10 @@ mod secret;
 mod service;
 mod tls;
 
+pub use client_auth::{
+    ClientAuthRef, ClientSettings, DataKind, DataRef, Failure, FailureAnswer, FailureBody, Forward, IdentityField,
+    IdentityRule, Mode, RevocationRef, RevocationSettings, TextMatch,
+};
 pub use host::{HostName, HostPattern};
 pub use id::{Kind, Meta, ObjectKey, ObjectRef, SourceId};
 pub use invalid::{Invalid, Reason};
@@ -20,4 +25,4 @@ pub use problem::{Effect, Problem};
 pub use route::{BackendRef, Granularity, Methods, PortRef, Route, Rule, Timeouts};
 pub use secret::Secret;
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
-pub use tls::{ClientAuthRef, DEFAULT_DEPTH, TlsHost};
+pub use tls::{Alpn, DEFAULT_DEPTH, TlsHost, TlsVersions};

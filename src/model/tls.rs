@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{HostPattern, Invalid, ObjectKey};
+use super::{ClientAuthRef, HostPattern, Invalid, ObjectKey};
 
 /// Intermediates allowed between the client's certificate and a trust anchor where `depth` is left out: 1, which is
 /// APISIX's own default and nginx's. (APISIX's ingress controller 2.x sends 0 instead; see docs/compatibility.md.)
@@ -14,23 +14,43 @@ pub const DEFAULT_DEPTH: u32 = 1;
 /// another part of the object cannot be honoured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsHost {
-    /// `spec.secret`: certificate and key.
-    pub certificate: Result<ObjectKey, Invalid>,
+    /// Which protocols the handshake offers.
+    pub alpn: Alpn,
+    /// The Secrets of certificates and keys: `spec.secret`, then `spec.additionalSecrets`. Never empty. The first one whose key
+    /// fits the client's signature algorithms is used.
+    pub certificates: Result<Vec<ObjectKey>, Invalid>,
     /// `spec.ingressClassName`.
     pub class: Option<Arc<str>>,
     /// `spec.client`; `Ok(None)` where the object has none. `Err` refuses every client of these hosts.
-    pub client_auth: Result<Option<ClientAuthRef>, Invalid>,
+    pub client_auth: Result<Option<Box<ClientAuthRef>>, Invalid>,
     /// The hosts that could be read.
     pub hosts: Vec<HostPattern>,
     /// The hosts that could not be read: each is reported, and serves nobody.
     pub unreadable_hosts: Vec<Invalid>,
+    /// Which versions of TLS the handshake offers.
+    pub versions: TlsVersions,
 }
 
-/// `spec.client` of an ApisixTls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientAuthRef {
-    /// `caSecret`: the trust anchors.
-    pub ca: ObjectKey,
-    /// How many intermediates may stand between the client's certificate and a trust anchor.
-    pub depth: u32,
+/// The application protocols that a handshake offers (RFC 7301).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Alpn {
+    /// `h2`, then `http/1.1`.
+    #[default]
+    Both,
+    /// `http/1.1` alone.
+    Http1,
+    /// `h2` alone.
+    Http2,
+}
+
+/// The versions of TLS that a handshake offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TlsVersions {
+    /// TLS 1.2 and 1.3.
+    #[default]
+    Both,
+    /// TLS 1.2 alone.
+    Tls12,
+    /// TLS 1.3 alone.
+    Tls13,
 }

@@ -54,7 +54,7 @@ mod tests {
     use std::sync::{Arc, LazyLock};
 
     use super::*;
-    use crate::model::{HostPattern, Invalid, ObjectKey};
+    use crate::model::{ClientSettings, HostPattern, Invalid, ObjectKey};
     use crate::snapshot::{ClientAuth, HostTls};
     use crate::trust::Anchors;
 
@@ -66,7 +66,9 @@ mod tests {
 
     /// Policies of equal depth are equal.
     fn require(depth: u32) -> Policy {
-        Policy::Require(Arc::new(ClientAuth::new(Anchors::from_pem(AUTHORITY.as_bytes()).unwrap(), depth)))
+        let settings = ClientSettings { depth, ..ClientSettings::default() };
+        let anchors = Anchors::from_pem(AUTHORITY.as_bytes()).unwrap();
+        Policy::Require(Arc::new(ClientAuth::new(anchors, None, settings).unwrap()))
     }
 
     fn refuse() -> Policy {

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use super::listener::Place;
 use crate::drain::Draining;
 use crate::model::HostName;
-use crate::snapshot::{ClientAuth, Identity, PolicyId};
-use crate::trust::Refusal;
+use crate::snapshot::{ClientAuth, PolicyId};
+use crate::trust::{Refusal, Verified};
 
 /// A downstream connection, shared by its requests.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ pub(super) struct Tls {
 #[derive(Debug)]
 struct Verdict {
     policy: PolicyId,
-    outcome: Result<Identity, Refusal>,
+    outcome: Result<Verified, Refusal>,
 }
 
 impl Tls {
@@ -122,7 +122,7 @@ impl Tls {
             && *policy == auth.id
         {
             match outcome {
-                Ok(identity) if now <= identity.valid_until => return Ok(()),
+                Ok(verified) if now <= verified.valid_until => return Ok(()),
                 Ok(_) => {}
                 Err(refusal) => return Err(refusal.clone()),
             }

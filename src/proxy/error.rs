@@ -117,7 +117,7 @@ impl ProxyError {
     pub(super) fn count(&self, metrics: &Metrics) {
         match self {
             Self::Refused(Refusal::NotPresent) => metrics.client_auth_refused.not_present.inc(),
-            Self::Refused(Refusal::NotVerified(_)) => metrics.client_auth_refused.not_verified.inc(),
+            Self::Refused(Refusal::NotVerified { .. }) => metrics.client_auth_refused.not_verified.inc(),
             Self::Unusable(_) => metrics.client_auth_refused.unusable_policy.inc(),
             Self::Misdirected(_) => metrics.misdirected.inc(),
             _ => return,

@@ -1,10 +1,13 @@
 //! Client authentication of a host: a value, shared by all hosts that ask for the same.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
+use regex::RegexSet;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::trust::{Anchors, Refusal, judge};
+use crate::model::ClientSettings;
+use crate::trust::{Anchors, IdentityRules, Refusal, Requirements, Revocation, Verified, judge};
 
 /// Names a policy by its content: hosts with equal settings have equal ids, whatever their objects are called.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,37 +33,42 @@ impl fmt::Display for PolicyId {
     }
 }
 
-/// What a client must prove.
+/// What a client must prove, and what becomes of it.
 #[derive(Debug)]
 pub struct ClientAuth {
-    /// The certificate authorities that vouch for clients.
-    pub anchors: Anchors,
-    /// Intermediates allowed between the client's certificate and an anchor.
-    pub depth: u32,
-    /// The hash of all of the above.
+    /// The hash of everything here: what decides whether a connection for one host may be used for another.
     pub id: PolicyId,
-}
-
-/// A client that satisfied a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The verdict holds until then: the earliest `notAfter` of the certificates that the client sent.
-    pub valid_until: UnixTime,
+    /// What the chain must satisfy.
+    pub requirements: Requirements,
+    /// The hash of everything but the content of revocation lists: what session tickets are bound to. A list that is
+    /// published anew each hour must not end every session; the chain of a resumed session is judged again anyway.
+    pub session: PolicyId,
+    /// What the ApisixTls itself says.
+    pub settings: ClientSettings,
+    /// The paths that need no client certificate.
+    pub skip: RegexSet,
 }
 
 impl ClientAuth {
-    /// A policy of these anchors.
-    pub fn new(anchors: Anchors, depth: u32) -> Self {
-        let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        digest.update(b"portcullis policy 1\0");
-        digest.update(&depth.to_be_bytes());
-        for certificate in anchors.certificates() {
-            digest.update(&(certificate.len() as u64).to_be_bytes());
-            digest.update(certificate);
+    /// A policy.
+    ///
+    /// # Errors
+    /// A sentence about a regular expression that is broken or too large.
+    pub fn new(anchors: Anchors, revocation: Option<Revocation>, settings: ClientSettings) -> Result<Self, String> {
+        let skip = RegexSet::new(settings.skip.iter()).map_err(|error| error.to_string())?;
+        let identities = IdentityRules::new(&settings.identities)?;
+        let mut digest = Sha256(aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256));
+        digest.write(b"portcullis policy 2\0");
+        settings.hash(&mut digest);
+        anchors.certificates().hash(&mut digest);
+        revocation.as_ref().map(Revocation::settings).hash(&mut digest);
+        let session = digest.id();
+        for list in revocation.iter().flat_map(Revocation::lists) {
+            list.hash(&mut digest);
         }
-        let mut id = [0; 32];
-        id.copy_from_slice(digest.finish().as_ref());
-        Self { anchors, depth, id: PolicyId(id) }
+        let id = digest.id();
+        let requirements = Requirements { anchors, depth: settings.depth, identities, revocation };
+        Ok(Self { id, requirements, session, settings, skip })
     }
 
     /// Judges the chain that a client sent (its own certificate first; empty where it sent none) at the time `now`.
@@ -68,7 +76,29 @@ impl ClientAuth {
     ///
     /// # Errors
     /// Why the client is refused.
-    pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Identity, Refusal> {
-        judge(chain, &self.anchors, self.depth, now).map(|valid_until| Identity { valid_until })
+    pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Verified, Refusal> {
+        judge(chain, &self.requirements, now)
+    }
+}
+
+/// SHA-256 of whatever is hashed into it. `Hash` writes lengths before contents, so that no two values write the same.
+#[derive(Clone)]
+struct Sha256(aws_lc_rs::digest::Context);
+
+impl Sha256 {
+    fn id(&self) -> PolicyId {
+        let mut id = [0; 32];
+        id.copy_from_slice(self.0.clone().finish().as_ref());
+        PolicyId(id)
+    }
+}
+
+impl Hasher for Sha256 {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.id().0.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
     }
 }

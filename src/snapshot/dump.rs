@@ -37,7 +37,7 @@ impl Snapshot {
                 let policy = match &tls.policy {
                     Policy::Open => "open".to_owned(),
                     Policy::Refuse(why) => format!("refuse ({why})"),
-                    Policy::Require(auth) => format!("require {} depth {}", auth.id, auth.depth),
+                    Policy::Require(auth) => format!("require {} depth {}", auth.id, auth.settings.depth),
                 };
                 let server = match &tls.server {
                     Ok(_) => "serving".to_owned(),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-pub use client_auth::{ClientAuth, Identity, PolicyId};
+pub use client_auth::{ClientAuth, PolicyId};
 pub use connection::{Answer, Connection};
 pub use dump::Dump;
 pub use hosts::HostTable;

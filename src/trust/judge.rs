@@ -8,7 +8,7 @@ use webpki::{EndEntityCert, Error, KeyUsage, RawPublicKeyEntity};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::anchors::seconds;
-use super::{Anchors, Refusal, openssl};
+use super::{Cause, Refusal, Requirements, openssl};
 
 /// webpki stops at this many intermediates (its `MAX_SUB_CA_COUNT`); longer chains go to the other verifier.
 const WEBPKI_INTERMEDIATES: usize = 6;
@@ -17,30 +17,37 @@ const WEBPKI_INTERMEDIATES: usize = 6;
 /// every order of those, so ten of one name, a few KiB to send, would cost 80 ms each time.
 const SAME_SUBJECT: usize = 3;
 
-/// Judges `chain`, the client's own certificate first, against `anchors`: signatures, validity, constraints, key usage and
-/// extended key usage for client authentication, and no more than `depth` intermediates between the two.
+/// A chain that satisfies what is required of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The verdict holds until then: the earliest `notAfter` of the certificates that the client sent and of the anchors.
+    pub valid_until: UnixTime,
+}
+
+/// Judges `chain`, the client's own certificate first, against `requirements`: signatures, validity,
+/// constraints, key usage and extended key usage for client authentication, and the number of intermediates.
 ///
 /// webpki judges what it can. X.509 v1 leaves, which `openssl x509 -req` makes without extensions and webpki refuses, and
 /// chains beyond webpki's limit are judged by AWS-LC's `X509_verify_cert`, after the checks that it would be laxer about.
 ///
-/// Returns until when the verdict holds: the earliest `notAfter` of what the client sent.
-///
 /// # Errors
 /// Why the chain is refused.
-pub fn judge(chain: &[CertificateDer<'_>], anchors: &Anchors, depth: u32, now: UnixTime) -> Result<UnixTime, Refusal> {
+pub fn judge(chain: &[CertificateDer<'_>], requirements: &Requirements, now: UnixTime) -> Result<Verified, Refusal> {
+    let Requirements { anchors, depth, .. } = requirements;
+    let depth = *depth;
     let Some((leaf, intermediates)) = chain.split_first() else { return Err(Refusal::NotPresent) };
-    let refused = |why: &str| Refusal::NotVerified(why.to_owned());
+    let refused = |why: &str| Refusal::new(Cause::Invalid, why);
     let parsed = parse(leaf).ok_or_else(|| refused("the client certificate is no X.509 certificate"))?;
     if parsed.key_usage().map_err(|_| refused("broken keyUsage"))?.is_some_and(|usage| !usage.value.digital_signature())
     {
-        return Err(refused("keyUsage does not allow digitalSignature"));
+        return Err(Refusal::new(Cause::Usage, "keyUsage does not allow digitalSignature"));
     }
     if ambiguous(intermediates) {
         return Err(refused("the chain holds too many certificates of one name"));
     }
     let valid: Vec<_> = anchors.valid(now).collect();
     if valid.is_empty() {
-        return Err(refused("every client CA certificate is expired or not yet valid"));
+        return Err(Refusal::new(Cause::NoAnchor, "every client CA certificate is expired or not yet valid"));
     }
     let beyond_webpki = parsed.version() == X509Version::V1
         || (depth as usize > WEBPKI_INTERMEDIATES && intermediates.len() > WEBPKI_INTERMEDIATES);
@@ -50,7 +57,7 @@ pub fn judge(chain: &[CertificateDer<'_>], anchors: &Anchors, depth: u32, now: U
         let trusted: Vec<_> = valid.iter().map(|(trust, _)| (*trust).clone()).collect();
         by_webpki(leaf, intermediates, &trusted, depth, now)?;
     }
-    Ok(valid_until(&parsed, intermediates, anchors.next_expiry(now), now))
+    Ok(Verified { valid_until: valid_until(&parsed, intermediates, anchors.next_expiry(now), now) })
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
@@ -102,29 +109,28 @@ fn by_webpki(
         let usage = KeyUsage::client_auth();
         leaf.verify_for_usage(algorithms, anchors, intermediates, now, usage, None, Some(&within_depth)).map(|_| ())
     });
-    verified.map_err(|error| {
-        Refusal::NotVerified(match (too_deep.get(), error) {
-            (Some(found), _) => format!("depth {found} exceeds {depth}"),
-            (None, error) => describe(&error),
-        })
+    verified.map_err(|error| match too_deep.get() {
+        Some(found) => Refusal::new(Cause::Depth, format!("depth {found} exceeds {depth}")),
+        None => describe(&error),
     })
 }
 
 /// webpki's errors in the words that our users know.
-fn describe(error: &Error) -> String {
-    match error {
-        Error::CaUsedAsEndEntity => "the client certificate is a certificate authority (CA:TRUE)".to_owned(),
+fn describe(error: &Error) -> Refusal {
+    let (cause, why) = match error {
+        Error::CaUsedAsEndEntity => (Cause::Usage, "the client certificate is a certificate authority (CA:TRUE)"),
         Error::CertExpired { time, not_after } => {
             let days = time.as_secs().saturating_sub(not_after.as_secs()) / 86_400;
-            format!("certificate has expired {days}d ago")
+            return Refusal::new(Cause::Expired, format!("certificate has expired {days}d ago"));
         }
-        Error::CertNotValidYet { .. } => "certificate is not yet valid".to_owned(),
+        Error::CertNotValidYet { .. } => (Cause::NotYetValid, "certificate is not yet valid"),
         Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
-            "extendedKeyUsage does not allow clientAuth".to_owned()
+            (Cause::Usage, "extendedKeyUsage does not allow clientAuth")
         }
-        Error::UnknownIssuer => "unknown issuer".to_owned(),
-        other => other.to_string(),
-    }
+        Error::UnknownIssuer => (Cause::UnknownIssuer, "unknown issuer"),
+        other => return Refusal::new(Cause::Invalid, other.to_string()),
+    };
+    Refusal::new(cause, why)
 }
 
 fn by_openssl(
@@ -136,19 +142,19 @@ fn by_openssl(
 ) -> Result<(), Refusal> {
     let mut issuers = Vec::new();
     for (index, certificate) in std::iter::once(leaf).chain(intermediates).enumerate() {
-        let refused = |why: String| Refusal::NotVerified(format!("certificate {}: {why}", index + 1));
-        let parsed = parse(certificate).ok_or_else(|| refused("is no X.509 certificate".to_owned()))?;
-        strong(&parsed).map_err(refused)?;
+        let refused = |cause, why: String| Refusal::new(cause, format!("certificate {}: {why}", index + 1));
+        let parsed = parse(certificate).ok_or_else(|| refused(Cause::Invalid, "is no X.509 certificate".to_owned()))?;
+        strong(&parsed).map_err(|why| refused(Cause::Weak, why))?;
         let is_ca = parsed.basic_constraints().ok().flatten().is_some_and(|extension| extension.value.ca);
         if index == 0 && is_ca {
-            return Err(Refusal::NotVerified(describe(&Error::CaUsedAsEndEntity)));
+            return Err(describe(&Error::CaUsedAsEndEntity));
         }
         // An X.509 v1 certificate carries no CA flag: it never vouches for another.
         if index > 0 && parsed.version() == X509Version::V3 {
             issuers.push(certificate.as_ref());
         }
     }
-    openssl::verify(leaf, &issuers, anchors, depth, seconds(now)).map_err(Refusal::NotVerified)
+    openssl::verify(leaf, &issuers, anchors, depth, seconds(now)).map_err(|why| Refusal::new(Cause::Invalid, why))
 }
 
 /// Refuses what webpki refuses and AWS-LC would let pass: signatures with SHA-1 or MD5, and RSA keys under 2048 bits.

@@ -1,12 +1,20 @@
 //! X.509: reading PEM, and judging client certificates. No TLS connection, no clock, no I/O.
 
 mod anchors;
+mod holder;
+mod identity;
 mod judge;
 mod openssl;
 mod pem;
 mod refusal;
+mod requirements;
+mod revocation;
 
 pub use anchors::Anchors;
-pub use judge::{judge, public_key, signed_by_holder};
+pub use holder::Holder;
+pub use identity::IdentityRules;
+pub use judge::{Verified, judge, public_key, signed_by_holder};
 pub use pem::{certificates, private_key};
-pub use refusal::Refusal;
+pub use refusal::{Cause, Refusal};
+pub use requirements::Requirements;
+pub use revocation::Revocation;

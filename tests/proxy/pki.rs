@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use portcullis::model::ClientSettings;
 use portcullis::snapshot::{ClientAuth, Policy};
 use portcullis::trust::Anchors;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -47,7 +48,8 @@ impl Authority {
     /// The policy that trusts this authority.
     pub(crate) fn policy(&self) -> Policy {
         let anchors = Anchors::from_pem(self.certificate.pem().as_bytes()).unwrap();
-        Policy::Require(Arc::new(ClientAuth::new(anchors, 1)))
+        let settings = ClientSettings { depth: 1, ..ClientSettings::default() };
+        Policy::Require(Arc::new(ClientAuth::new(anchors, None, settings).unwrap()))
     }
 }
 

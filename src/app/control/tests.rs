@@ -1,6 +1,6 @@
 use super::*;
 use crate::compile::TlsContext;
-use crate::model::{HostPattern, IngressClass, Meta, Secret, TlsHost};
+use crate::model::{Alpn, HostPattern, IngressClass, Meta, Secret, TlsHost, TlsVersions};
 use crate::world::Observed;
 
 struct Bench {
@@ -52,11 +52,13 @@ fn key(name: &str) -> ObjectKey {
 
 fn tls(secret: &str) -> Change {
     let value = TlsHost {
-        certificate: Ok(key(secret)),
+        alpn: Alpn::default(),
+        certificates: Ok(vec![key(secret)]),
         class: None,
         client_auth: Ok(None),
         hosts: vec![HostPattern::parse("a.example").unwrap()],
         unreadable_hosts: vec![],
+        versions: TlsVersions::default(),
     };
     Change::Upsert {
         source: KUBE,

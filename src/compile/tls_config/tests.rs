@@ -11,6 +11,7 @@ use rustls_pki_types::ServerName;
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::ClientSettings;
 use crate::trust::Anchors;
 
 fn tickets(policy: u8, context: &TlsContext) -> PolicyTickets {
@@ -185,7 +186,9 @@ fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Result<S
 }
 
 fn require(context: &TlsContext, pki: &Pki, anchor: &str) -> (ClientAuth, Arc<ServerConfig>) {
-    let auth = ClientAuth::new(Anchors::from_pem(&pki.read(&format!("{anchor}.pem"))).unwrap(), 1);
+    let settings = ClientSettings { depth: 1, ..ClientSettings::default() };
+    let anchors = Anchors::from_pem(&pki.read(&format!("{anchor}.pem"))).unwrap();
+    let auth = ClientAuth::new(anchors, None, settings).unwrap();
     let certificate = pki.certified_key(context, "server", "server").unwrap();
     let config = server_config(context, &certificate, Some(&auth)).unwrap();
     (auth, Arc::new(config))

@@ -116,7 +116,7 @@ fn problems(object: &Object) -> Vec<Invalid> {
         Object::ApisixRoute(observed) => whole(observed),
         Object::ApisixTls(observed) => match &observed.value {
             Ok(tls) => {
-                let parts = [tls.certificate.as_ref().err(), tls.client_auth.as_ref().err()];
+                let parts = [tls.certificates.as_ref().err(), tls.client_auth.as_ref().err()];
                 tls.unreadable_hosts.iter().chain(parts.into_iter().flatten()).cloned().collect()
             }
             Err(why) => vec![why.clone()],

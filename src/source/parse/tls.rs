@@ -8,7 +8,10 @@ use serde_json::Value;
 
 use super::{Observe, json};
 use crate::api::{ApisixTls, Client, SecretRef};
-use crate::model::{ClientAuthRef, DEFAULT_DEPTH, HostPattern, Invalid, Kind, ObjectKey, TlsHost};
+use crate::model::{
+    Alpn, ClientAuthRef, ClientSettings, DEFAULT_DEPTH, DataKind, DataRef, HostPattern, Invalid, Kind, ObjectKey,
+    TlsHost, TlsVersions,
+};
 use crate::world::{Object, Observed};
 
 /// The deepest chain that can be asked for (OpenSSL's own limit).
@@ -30,21 +33,24 @@ impl Observe for ApisixTls {
         if hosts.is_empty() {
             return Err(Invalid::spec("spec.hosts", "must hold at least one host"));
         }
-        let certificate = part(take("secret"), "spec.secret")
-            .and_then(|secret| secret_key(secret.unwrap_or_default(), namespace, "spec.secret"));
+        let certificates = part(take("secret"), "spec.secret")
+            .and_then(|secret| secret_key(secret.unwrap_or_default(), namespace, "spec.secret"))
+            .map(|key| vec![key]);
         let client_auth = match take("client") {
             None => Ok(None),
             // `client:` with nothing below it asks for clients to be checked, but not how.
             Some(client) => part(Some(client), "spec.client")
                 .and_then(|client| client_auth(client.unwrap_or_default(), namespace))
-                .map(Some),
+                .map(|client| Some(Box::new(client))),
         };
         let mut tls = TlsHost {
-            certificate,
+            alpn: Alpn::default(),
+            certificates,
             class: class.filter(|class| !class.is_empty()).map(Arc::from),
             client_auth,
             hosts: Vec::with_capacity(hosts.len()),
             unreadable_hosts: Vec::new(),
+            versions: TlsVersions::default(),
         };
         for (index, host) in hosts.iter().enumerate() {
             let host = host.as_str().ok_or_else(|| "must be a text".to_owned()).and_then(HostPattern::parse);
@@ -91,7 +97,11 @@ fn client_auth(client: Client, namespace: &str) -> Result<ClientAuthRef, Invalid
             .filter(|depth| *depth <= MAX_DEPTH)
             .ok_or_else(|| Invalid::spec("spec.client.depth", format!("{depth} is not between 0 and {MAX_DEPTH}")))?,
     };
-    Ok(ClientAuthRef { ca: secret_key(ca, namespace, "spec.client.caSecret")?, depth })
+    let field = "spec.client.caSecret";
+    let ca =
+        DataRef { key: secret_key(ca, namespace, field)?, entry: None, field: field.into(), kind: DataKind::Secret };
+    let settings = ClientSettings { depth, ..ClientSettings::default() };
+    Ok(ClientAuthRef { authorities: vec![ca], revocation: None, settings })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::trust::{Anchors, IdentityRules};
 
 /// A folder of certificates; each call runs `openssl` in it.
 struct Pki(TempDir);
@@ -66,8 +67,13 @@ impl Pki {
 
     fn judge_at(&self, names: &[&str], anchors: &[&str], depth: u32, now: UnixTime) -> Result<UnixTime, Refusal> {
         let chain = if names.is_empty() { vec![] } else { super::super::certificates(&self.pem(names)).unwrap() };
-        judge(&chain, &Anchors::from_pem(&self.pem(anchors)).unwrap(), depth, now)
+        let anchors = Anchors::from_pem(&self.pem(anchors)).unwrap();
+        judge(&chain, &requirements(anchors, depth), now).map(|verified| verified.valid_until)
     }
+}
+
+fn requirements(anchors: Anchors, depth: u32) -> Requirements {
+    Requirements { anchors, depth, identities: IdentityRules::default(), revocation: None }
 }
 
 fn why(verdict: Result<UnixTime, Refusal>) -> String {
@@ -245,18 +251,18 @@ fn weak_signatures_are_refused_in_every_version() {
 fn garbage_is_refused_without_a_panic() {
     let pki = Pki::new();
     pki.issue("v1", "ca", EC, None, 30);
-    let anchors = Anchors::from_pem(&pki.pem(&["ca"])).unwrap();
+    let required = requirements(Anchors::from_pem(&pki.pem(&["ca"])).unwrap(), 1);
     let good = super::super::certificates(&pki.pem(&["v1"])).unwrap().remove(0);
     for length in 0..good.len() {
         let cut = CertificateDer::from(good.as_ref()[..length].to_vec());
-        assert!(judge(std::slice::from_ref(&cut), &anchors, 1, UnixTime::now()).is_err());
+        assert!(judge(std::slice::from_ref(&cut), &required, UnixTime::now()).is_err());
         // A broken intermediate must not make the verifier read beyond it.
-        let _ = judge(&[good.clone(), cut], &anchors, 1, UnixTime::now());
+        let _ = judge(&[good.clone(), cut], &required, UnixTime::now());
     }
     for at in 0..good.len() {
         let mut changed = good.as_ref().to_vec();
         changed[at] ^= 0x55;
-        assert!(judge(&[CertificateDer::from(changed)], &anchors, 1, UnixTime::now()).is_err(), "byte {at} changed");
+        assert!(judge(&[CertificateDer::from(changed)], &required, UnixTime::now()).is_err(), "byte {at} changed");
     }
     for pem in ["", "garbage", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         assert!(Anchors::from_pem(pem.as_bytes()).is_err(), "{pem:?}");

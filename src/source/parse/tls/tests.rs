@@ -9,10 +9,10 @@ fn parse(spec: Value) -> Result<TlsHost, Invalid> {
     tls.parse()
 }
 
-fn with_client(client: &Value) -> Result<Option<ClientAuthRef>, Invalid> {
+fn with_client(client: &Value) -> Result<Option<Box<ClientAuthRef>>, Invalid> {
     let tls = parse(json!({"hosts": ["a.example"], "secret": {"name": "s", "namespace": "n"}, "client": client}));
     let tls = tls.unwrap();
-    assert_eq!(tls.certificate.unwrap(), ObjectKey::new("n", "s"), "the other parts are kept");
+    assert_eq!(tls.certificates.unwrap(), [ObjectKey::new("n", "s")], "the other parts are kept");
     assert_eq!(tls.hosts.len(), 1);
     tls.client_auth
 }
@@ -22,18 +22,18 @@ fn a_host_without_client_lets_everyone_in() {
     let tls = parse(json!({"hosts": ["A.example", "a.example"], "secret": {"name": "s"}})).unwrap();
     assert_eq!(tls.client_auth, Ok(None));
     assert_eq!(tls.hosts, [HostPattern::Exact("a.example".into())]);
-    assert_eq!(tls.certificate, Ok(ObjectKey::new("own", "s")), "a namespace left out is the object's own");
+    assert_eq!(tls.certificates, Ok(vec![ObjectKey::new("own", "s")]), "a namespace left out is the object's own");
 }
 
 #[test]
 fn depth_left_out_is_the_default_and_zero_is_zero() {
     let ca = json!({"name": "ca"});
-    let depth = |client: Value| with_client(&client).unwrap().unwrap().depth;
+    let depth = |client: Value| with_client(&client).unwrap().unwrap().settings.depth;
     assert_eq!(depth(json!({"caSecret": ca})), DEFAULT_DEPTH);
     assert_eq!(depth(json!({"caSecret": ca, "depth": null})), DEFAULT_DEPTH);
     assert_eq!(depth(json!({"caSecret": ca, "depth": 0})), 0);
     assert_eq!(depth(json!({"caSecret": ca, "depth": 10})), 10);
-    assert_eq!(with_client(&json!({"caSecret": ca})).unwrap().unwrap().ca, ObjectKey::new("own", "ca"));
+    assert_eq!(with_client(&json!({"caSecret": ca})).unwrap().unwrap().authorities[0].key, ObjectKey::new("own", "ca"));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn hosts_fail_one_by_one() {
 fn a_missing_certificate_keeps_the_hosts() {
     for secret in [json!(null), json!({}), json!({"name": ""}), json!(5)] {
         let tls = parse(json!({"hosts": ["a.example"], "secret": secret})).unwrap();
-        assert!(tls.certificate.unwrap_err().field.starts_with("spec.secret"));
+        assert!(tls.certificates.unwrap_err().field.starts_with("spec.secret"));
         assert_eq!(tls.hosts.len(), 1);
     }
 }
