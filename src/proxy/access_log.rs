@@ -13,53 +13,63 @@ use crate::log::{Format, Log};
 /// so that no input can end a field or a line.
 pub(super) struct Escaped<'a>(pub(super) &'a [u8]);
 
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f)
+impl Escaped<'_> {
+    /// Writes it without the price of formatting.
+    fn push(&self, out: &mut Vec<u8>) {
+        escape(self.0, |b| matches!(b, b' '..=b'~') & (b != b'"') & (b != b'\\'), out);
     }
 }
 
-impl Escaped<'_> {
-    /// As `Display`, without the price of formatting where `out` is a `String`.
-    pub(super) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        escape(self.0, |b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\', out)
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        display(f, |out| self.push(out))
     }
 }
 
 /// [`Escaped`] for a field without quotes: a space would end it.
 pub(super) struct Token<'a>(pub(super) &'a [u8]);
 
+impl Token<'_> {
+    fn push(&self, out: &mut Vec<u8>) {
+        if self.0.is_empty() {
+            out.push(b'-');
+        }
+        escape(self.0, |b| matches!(b, b'!'..=b'~') & (b != b'"') & (b != b'\\'), out);
+    }
+}
+
 impl fmt::Display for Token<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f)
+        display(f, |out| self.push(out))
     }
 }
 
-impl Token<'_> {
-    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        if self.0.is_empty() {
-            return out.write_str("-");
+fn display(f: &mut fmt::Formatter<'_>, push: impl Fn(&mut Vec<u8>)) -> fmt::Result {
+    let mut out = Vec::new();
+    push(&mut out);
+    f.write_str(std::str::from_utf8(&out).unwrap_or_default()) // always ASCII
+}
+
+fn escape(bytes: &[u8], plain: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
+    // Nearly always; without a way out of the loop, many bytes are looked at in one instruction.
+    if bytes.iter().fold(true, |all, b| all & plain(*b)) {
+        out.extend_from_slice(bytes);
+        return;
+    }
+    for byte in bytes {
+        if plain(*byte) {
+            out.push(*byte);
+        } else {
+            const HEX: &[u8; 16] = b"0123456789ABCDEF";
+            out.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
-        escape(self.0, |b| matches!(b, b'!'..=b'~') && b != b'"' && b != b'\\', out)
     }
-}
-
-fn escape(bytes: &[u8], plain: impl Fn(u8) -> bool, out: &mut impl fmt::Write) -> fmt::Result {
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let (clean, tail) = rest.split_at(rest.iter().position(|b| !plain(*b)).unwrap_or(rest.len()));
-        out.write_str(std::str::from_utf8(clean).unwrap_or_default())?; // always ASCII
-        let Some((first, tail)) = tail.split_first() else { break };
-        write!(out, "\\x{first:02X}")?;
-        rest = tail;
-    }
-    Ok(())
 }
 
 /// What a thread keeps between lines.
 #[derive(Default)]
 struct Scratch {
-    line: String,
+    line: Vec<u8>,
     /// The second that `stamp` tells.
     second: u64,
     stamp: String,
@@ -80,12 +90,11 @@ pub(super) fn write(log: &Log, exchange: &Exchange, duration: Duration) {
             stamp.clear();
             time(now.as_secs(), log.format, stamp);
         }
-        // Writing to a String does not fail.
-        let _ = match log.format {
+        match log.format {
             Format::Text => text(line, exchange, stamp, duration),
             Format::Json => json(line, exchange, stamp, now.subsec_millis(), duration),
-        };
-        log.line(line.as_bytes());
+        }
+        log.line(line);
     });
 }
 
@@ -104,64 +113,66 @@ fn time(seconds: u64, format: Format, out: &mut String) {
 /// upstream_time "scheme://host"`.
 ///
 /// Every part is pushed as it is: through `write!` the line would cost a tenth of a small request.
-fn text(out: &mut String, exchange: &Exchange, stamp: &str, duration: Duration) -> fmt::Result {
+fn text(out: &mut Vec<u8>, exchange: &Exchange, stamp: &str, duration: Duration) {
     let host = Token(exchange.host_sent());
-    out.push_str(exchange.downstream.ip.to_str().unwrap_or("-"));
-    out.push_str(" - - [");
-    out.push_str(stamp);
-    out.push_str("] ");
-    host.write(out)?;
-    out.push_str(" \"");
-    exchange.request_line(out)?;
-    out.push_str("\" ");
+    out.extend_from_slice(exchange.downstream.ip.as_bytes());
+    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(stamp.as_bytes());
+    out.extend_from_slice(b"] ");
+    host.push(out);
+    out.extend_from_slice(b" \"");
+    Escaped(exchange.method.as_str().as_bytes()).push(out);
+    out.push(b' ');
+    Escaped(exchange.path().as_bytes()).push(out);
+    out.push(b' ');
+    out.extend_from_slice(exchange.protocol().as_bytes());
+    out.extend_from_slice(b"\" ");
     number(out, exchange.logged_status());
-    out.push(' ');
+    out.push(b' ');
     number(out, exchange.bytes);
-    out.push(' ');
+    out.push(b' ');
     seconds(out, duration);
     for value in [&exchange.referer, &exchange.user_agent] {
-        out.push_str(" \"");
+        out.extend_from_slice(b" \"");
         match value {
-            Some(value) => Escaped(value.as_bytes()).write(out)?,
-            None => out.push('-'),
+            Some(value) => Escaped(value.as_bytes()).push(out),
+            None => out.push(b'-'),
         }
-        out.push('"');
+        out.push(b'"');
     }
-    out.push(' ');
-    Token(exchange.endpoint.as_ref().map_or("", |endpoint| &endpoint.text).as_bytes()).write(out)?;
-    out.push(' ');
+    out.push(b' ');
+    Token(exchange.endpoint.as_ref().map_or("", |endpoint| &endpoint.text).as_bytes()).push(out);
+    out.push(b' ');
     match exchange.upstream_status {
-        Some(status) => out.push_str(status.as_str()),
-        None => out.push('-'),
+        Some(status) => out.extend_from_slice(status.as_str().as_bytes()),
+        None => out.push(b'-'),
     }
-    out.push(' ');
+    out.push(b' ');
     match exchange.upstream_started {
         Some(started) => seconds(out, (exchange.started + duration).saturating_duration_since(started)),
-        None => out.push('-'),
+        None => out.push(b'-'),
     }
     // The scheme toward the upstream, as in APISIX: TLS ends here.
-    out.push_str(" \"http://");
-    host.write(out)?;
-    out.push_str("\"\n");
-    Ok(())
+    out.extend_from_slice(b" \"http://");
+    host.push(out);
+    out.extend_from_slice(b"\"\n");
 }
 
 /// Writes a number in decimal.
-fn number(out: &mut String, number: impl itoa::Integer) {
-    out.push_str(itoa::Buffer::new().format(number));
+fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Writes a duration as nginx does: seconds with milliseconds.
-fn seconds(out: &mut String, duration: Duration) {
+fn seconds(out: &mut Vec<u8>, duration: Duration) {
     number(out, duration.as_secs());
-    out.push('.');
-    let millis = duration.subsec_millis();
-    for unit in [100, 10, 1] {
-        number(out, millis / unit % 10);
-    }
+    let with_zeros = duration.subsec_millis() + 1000; // the first digit gives way to the point
+    let mut digits = itoa::Buffer::new();
+    out.push(b'.');
+    out.extend_from_slice(&digits.format(with_zeros).as_bytes()[1..]);
 }
 
-fn json(out: &mut String, exchange: &Exchange, stamp: &str, millis: u32, duration: Duration) -> fmt::Result {
+fn json(out: &mut Vec<u8>, exchange: &Exchange, stamp: &str, millis: u32, duration: Duration) {
     #[derive(Serialize)]
     struct Line<'a> {
         ts: &'a Display<'a>,
@@ -211,8 +222,9 @@ fn json(out: &mut String, exchange: &Exchange, stamp: &str, millis: u32, duratio
         tls: tls.map(|tls| tls.version),
         aborted: !exchange.complete,
     };
-    let written = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
-    writeln!(out, "{written}")
+    // Text and numbers, written to a Vec: neither fails.
+    let _ = serde_json::to_writer(&mut *out, &line);
+    out.push(b'\n');
 }
 
 /// Serializes what can be displayed, as a string.
@@ -240,8 +252,8 @@ mod tests {
         let mut out = String::new();
         time(1_622_136_054, Format::Text, &mut out);
         assert_eq!(out, "27/May/2021:17:20:54 +0000");
-        let mut out = String::new();
+        let mut out = Vec::new();
         seconds(&mut out, Duration::from_micros(61_002_900));
-        assert_eq!(out, "61.002");
+        assert_eq!(out, b"61.002");
     }
 }

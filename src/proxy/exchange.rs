@@ -94,11 +94,8 @@ impl Exchange {
 
     /// Writes `GET /ip HTTP/2.0`, escaped.
     pub(super) fn request_line(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        Escaped(self.method.as_str().as_bytes()).write(out)?;
-        out.write_str(" ")?;
-        Escaped(self.path().as_bytes()).write(out)?;
-        out.write_str(" ")?;
-        out.write_str(self.protocol())
+        let (method, path) = (Escaped(self.method.as_str().as_bytes()), Escaped(self.path().as_bytes()));
+        write!(out, "{method} {path} {}", self.protocol())
     }
 
     pub(super) fn is_http2(&self) -> bool {
