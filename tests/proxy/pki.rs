@@ -47,8 +47,13 @@ impl Authority {
 
     /// The policy that trusts this authority.
     pub(crate) fn policy(&self) -> Policy {
+        self.policy_with(ClientSettings::default())
+    }
+
+    /// The policy that trusts this authority, with a depth of 1 and other settings.
+    pub(crate) fn policy_with(&self, settings: ClientSettings) -> Policy {
         let anchors = Anchors::from_pem(self.certificate.pem().as_bytes()).unwrap();
-        let settings = ClientSettings { depth: 1, ..ClientSettings::default() };
+        let settings = ClientSettings { depth: 1, ..settings };
         Policy::Require(Arc::new(ClientAuth::new(anchors, None, settings).unwrap()))
     }
 }
