@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("log", &[]),
     ("main", &["app", "args", "demo", "log", "api"]),
-    ("metrics", &["snapshot"]),
+    ("metrics", &["snapshot", "trust"]),
     ("model", &[]),
     ("pool", &[]),
     ("proxy", &["alarm", "body", "drain", "log", "metrics", "model", "pool", "snapshot", "trust"]),

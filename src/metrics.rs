@@ -17,6 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::snapshot::{Current, Snapshot};
+use crate::trust::Cause;
 
 /// Classes of status, in the order of the counters.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -27,6 +28,8 @@ type Labels = Vec<(&'static str, &'static str)>;
 pub struct Metrics {
     /// Client certificates refused.
     pub client_auth_refused: ClientAuthRefused,
+    /// Connections closed because their client is not let in any more.
+    pub client_connections_closed: ClientConnectionsClosed,
     /// Downstream connections.
     pub connections: Connections,
     /// From the request's head to the end of the response's body.
@@ -51,6 +54,23 @@ pub struct ClientAuthRefused {
     pub not_verified: Counter,
     /// The host's policy itself is unusable.
     pub unusable_policy: Counter,
+}
+
+/// `portcullis_client_connections_closed_total{reason}`.
+#[derive(Debug)]
+pub struct ClientConnectionsClosed {
+    /// The host is not configured any more.
+    pub host_gone: Counter,
+    /// The host's policy itself is unusable.
+    pub unusable_policy: Counter,
+    refused: [Counter; Cause::ALL.len()],
+}
+
+impl ClientConnectionsClosed {
+    /// The client does not satisfy the policy any more.
+    pub fn refused(&self, cause: Cause) -> &Counter {
+        &self.refused[cause as usize]
+    }
 }
 
 /// `portcullis_connections{listener}`, open ones.
@@ -147,6 +167,19 @@ impl Metrics {
             unusable_policy: reason("unusable_policy"),
         };
 
+        let family = Family::<Labels, Counter>::default();
+        registry.register(
+            "client_connections_closed",
+            "Open connections closed because their client is not let in any more",
+            family.clone(),
+        );
+        let reason = |name| of(&family, &[("reason", name)]);
+        let client_connections_closed = ClientConnectionsClosed {
+            host_gone: reason("host_gone"),
+            refused: Cause::ALL.map(|cause| reason(cause.as_str())),
+            unusable_policy: reason("unusable_policy"),
+        };
+
         let misdirected = Counter::default();
         registry.register(
             "misdirected",
@@ -171,7 +204,17 @@ impl Metrics {
         registry.register("upstream_retries", "Requests sent again after a closed idle connection", retries.clone());
         registry.register("upstream_reuses", "Requests sent on a connection used before", reuses.clone());
 
-        Self { client_auth_refused, connections, duration, handshakes, misdirected, requests, upstream, registry: all }
+        Self {
+            client_auth_refused,
+            client_connections_closed,
+            connections,
+            duration,
+            handshakes,
+            misdirected,
+            requests,
+            upstream,
+            registry: all,
+        }
     }
 
     /// The metrics in OpenMetrics text.
