@@ -34,6 +34,8 @@ pub struct Metrics {
     pub connections: Connections,
     /// From the request's head to the end of the response's body.
     pub duration: Arc<Durations>,
+    /// The generation of the snapshot that every open connection has been held to.
+    pub enforced_generation: Gauge,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Requests answered with 421.
@@ -180,6 +182,13 @@ impl Metrics {
             unusable_policy: reason("unusable_policy"),
         };
 
+        let enforced_generation = Gauge::default();
+        registry.register(
+            "enforced_generation",
+            "The generation of the configuration that every open connection has been held to",
+            enforced_generation.clone(),
+        );
+
         let misdirected = Counter::default();
         registry.register(
             "misdirected",
@@ -209,6 +218,7 @@ impl Metrics {
             client_connections_closed,
             connections,
             duration,
+            enforced_generation,
             handshakes,
             misdirected,
             requests,

@@ -29,19 +29,28 @@ pub(super) async fn run(shared: Weak<Shared>, mut published: watch::Receiver<()>
             _ = tick.tick() => false,
         };
         let Some(shared) = shared.upgrade() else { return };
-        let due = if changed { None } else { Some(shared.live.ended(UnixTime::now().as_secs())) };
-        if due.as_ref().is_some_and(Vec::is_empty) {
+        let ended = if changed { Vec::new() } else { shared.live.ended(UnixTime::now().as_secs()) };
+        if !changed && ended.is_empty() {
             continue;
         }
         // Signatures are checked: not on the threads that serve traffic.
         let reviewed = tokio::task::spawn_blocking(move || {
-            let due = due.unwrap_or_else(|| shared.live.outdated(&shared.current.load()));
-            due.iter().for_each(|due| review(&shared, due));
+            if changed {
+                enforce(&shared);
+            }
+            ended.iter().for_each(|due| review(&shared, due));
         });
         if let Err(error) = reviewed.await {
             tracing::error!("open connections could not be looked at: {error}");
         }
     }
+}
+
+/// Holds every open connection to the published snapshot.
+fn enforce(shared: &Arc<Shared>) {
+    let snapshot = shared.current.load_full();
+    shared.live.outdated(&snapshot).iter().for_each(|due| review(shared, due));
+    shared.metrics.enforced_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
 }
 
 /// Judges one connection anew, and closes it where its client was let in and is not any more.
