@@ -22,6 +22,7 @@ mod response;
 mod settings;
 mod socket;
 mod streams;
+mod trial;
 mod tunnel;
 mod upgrade;
 
@@ -34,6 +35,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 pub use settings::Settings;
+pub use trial::{Outcome, Trial, TrialTls};
 
 use crate::drain::Draining;
 use crate::log::Log;
