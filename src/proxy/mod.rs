@@ -25,6 +25,7 @@ mod streams;
 mod trial;
 mod tunnel;
 mod upgrade;
+mod verdict;
 
 use std::io;
 use std::net::SocketAddr;
