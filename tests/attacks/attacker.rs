@@ -68,6 +68,11 @@ impl Attacker {
         Self { config: Arc::new(config), shows }
     }
 
+    /// A client with this configuration.
+    pub(crate) fn with(config: ClientConfig) -> Self {
+        Self { config: Arc::new(config), shows: Arc::default() }
+    }
+
     /// From now on the client shows no certificate.
     pub(crate) fn hide_certificate(&self) {
         self.shows.store(false, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use portcullis::model::Kind;
 use serde_json::{Value, json};
 
 use crate::attacker::{Attacker, Session, ways};
+use crate::forger::{Forger, ends_in};
 use crate::objects::{client_tls, reference, secret, tls, trusts};
 use crate::pki::{Certified, PKI};
 use crate::sessions::Stolen;
@@ -78,22 +79,28 @@ async fn class_b_a_session_ends_when_its_host_begins_to_ask_for_certificates() {
 
 #[tokio::test]
 async fn class_b_a_session_ends_when_the_depth_is_tightened() {
-    let intermediate = PKI.clients.intermediate("intermediate");
-    let certificate = intermediate.client();
-    let with = |depth| client_tls("mtls", &[HOST], json!({"caSecret": reference("clients"), "depth": depth}));
-    ends("depth 0", &certificate, vec![with(1)], |stage| stage.apply([with(0)])).await;
+    let root = Forger::root("root");
+    let certificate = root.intermediate("intermediate").client(|_| ());
+    let with = |depth| client_tls("mtls", &[HOST], json!({"caSecret": reference("ca"), "depth": depth}));
+    let before = vec![ca(&[root.pem.clone()]), with(1)];
+    ends("depth 0", &certificate, before, |stage| stage.apply([with(0)])).await;
 }
 
 #[tokio::test]
 async fn class_b_a_session_ends_with_the_certificate_that_it_was_made_with() {
-    let stage = Stage::new([client_tls("mtls", &[HOST], trusts("clients"))]).await;
+    let root = Forger::root("root");
+    let stage = Stage::new([ca(&[root.pem.clone()]), client_tls("mtls", &[HOST], trusts("ca"))]).await;
+    let mut clients = Vec::new();
     for (version, alpn) in ways() {
-        let certificate = PKI.clients.short_lived(Duration::from_secs(2));
+        let certificate = root.client(|params| ends_in(params, 1));
         let sessions = Arc::new(Stolen::default());
         let attacker = Attacker::resuming(version, alpn, Some(&certificate), sessions.resumption());
         let mut open = attacker.connect(stage.https, HOST).await.connection;
         assert_eq!(open.status(HOST, "/").await, Some(200), "{version:?} {alpn}");
         assert!(!sessions.is_empty());
+        clients.push((attacker, open));
+    }
+    for (attacker, mut open) in clients {
         tokio::time::timeout(Duration::from_secs(5), async {
             while open.status(HOST, "/").await == Some(200) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -102,7 +109,7 @@ async fn class_b_a_session_ends_with_the_certificate_that_it_was_made_with() {
         .await
         .expect("the certificate has expired, and the connection goes on");
         let passed = stage.passed();
-        assert_eq!(attacker.status(stage.https, HOST, HOST).await, Some(400), "{version:?} {alpn}: the session");
+        assert_eq!(attacker.status(stage.https, HOST, HOST).await, Some(400), "the session");
         assert_eq!(stage.passed(), passed);
     }
 }
