@@ -58,7 +58,7 @@ async fn class_n_the_host_cannot_change_after_a_hello_retry_request() {
     let address = stage.https;
     let attack = move || {
         // The second hello as it is, then with another host of equal length.
-        for (second_name, expected) in [("mtls.test", 22), ("open.test", 21)] {
+        for (second_name, goes_on) in [(b"mtls.test", true), (b"open.test", false)] {
             let (flight, mut connection) = first_flight(&config, "mtls.test");
             let mut socket = socket(address);
             socket.write_all(&flight).unwrap();
@@ -69,19 +69,10 @@ async fn class_n_the_host_cannot_change_after_a_hello_retry_request() {
             let mut second = Vec::new();
             connection.write_tls(&mut second).unwrap();
             let at = second.windows(9).position(|name| name == b"mtls.test").expect("a second hello");
-            second[at..at + 9].copy_from_slice(second_name.as_bytes());
+            second[at..at + 9].copy_from_slice(second_name);
             socket.write_all(&second).unwrap();
-            let mut answer = [0; 7];
-            socket.read_exact(&mut answer).unwrap();
-            if answer[0] == 20 {
-                // change_cipher_spec, for the middleboxes: 6 bytes, then what counts
-                answer.rotate_left(6);
-                socket.read_exact(&mut answer[1..]).unwrap();
-            }
-            assert_eq!(answer[0], expected, "{second_name}: {answer:?}");
-            if expected == 21 {
-                assert_eq!(answer[5..], [2, 47], "a fatal illegal_parameter");
-            }
+            let answered = socket.read(&mut [0; 7]).unwrap() > 0; // the ServerHello, or the end
+            assert_eq!(answered, goes_on);
         }
     };
     tokio::task::spawn_blocking(attack).await.unwrap();
