@@ -44,7 +44,10 @@ pub(super) fn authorize(
     }
     match &connection.policy {
         Policy::Open => Ok(()),
-        Policy::Require(auth) => tls.judge(auth, now).map_err(ProxyError::Refused),
+        Policy::Require(auth) => match &tls.judge(auth, now).outcome {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(ProxyError::Refused(refusal.clone())),
+        },
         Policy::Refuse(invalid) => Err(ProxyError::Unusable(invalid.clone())), // not reached: it is the same as nothing
     }
 }

@@ -1,8 +1,8 @@
 //! The client's side of a connection: who it is, and what it has proved.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -10,10 +10,10 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::Notify;
 
 use super::listener::Place;
+use super::verdict::{LastVerdict, Verdict};
 use crate::drain::Draining;
 use crate::model::HostName;
-use crate::snapshot::{ClientAuth, PolicyId};
-use crate::trust::{Refusal, Verified};
+use crate::snapshot::ClientAuth;
 
 /// A downstream connection, shared by its requests.
 #[derive(Debug)]
@@ -96,40 +96,19 @@ pub(super) struct Tls {
     /// checked that the client holds the key. The chain itself is judged per request.
     chain: Vec<CertificateDer<'static>>,
     pub(super) sni: HostName,
-    verdict: Mutex<Option<Verdict>>,
+    verdict: LastVerdict,
     /// `TLSv1.2` or `TLSv1.3`.
     pub(super) version: &'static str,
 }
 
-#[derive(Debug)]
-struct Verdict {
-    policy: PolicyId,
-    outcome: Result<Verified, Refusal>,
-}
-
 impl Tls {
     pub(super) fn new(sni: HostName, chain: Vec<CertificateDer<'static>>, version: &'static str) -> Self {
-        Self { chain, sni, verdict: Mutex::new(None), version }
+        Self { chain, sni, verdict: LastVerdict::default(), version }
     }
 
-    /// Whether the client satisfies `auth` at the time `now`.
-    ///
-    /// A chain is judged once per policy: again when the policy has changed, or when a certificate of the chain has expired
-    /// since. A refusal is kept as well, so that a client cannot have the same chain judged for every stream.
-    pub(super) fn judge(&self, auth: &ClientAuth, now: UnixTime) -> Result<(), Refusal> {
-        let mut verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Verdict { policy, outcome }) = &*verdict
-            && *policy == auth.id
-        {
-            match outcome {
-                Ok(verified) if now <= verified.valid_until => return Ok(()),
-                Ok(_) => {}
-                Err(refusal) => return Err(refusal.clone()),
-            }
-        }
-        let outcome = auth.judge(&self.chain, now);
-        let answer = outcome.clone().map(|_| ());
-        *verdict = Some(Verdict { policy: auth.id, outcome });
-        answer
+    /// The verdict on the client under `auth` at the time `now`. The chain is judged once per policy: again when the policy
+    /// has changed, or when a certificate of the chain has expired since.
+    pub(super) fn judge(&self, auth: &ClientAuth, now: UnixTime) -> Arc<Verdict> {
+        self.verdict.judge(&self.chain, auth, now)
     }
 }

@@ -24,6 +24,7 @@ mod socket;
 mod streams;
 mod tunnel;
 mod upgrade;
+mod verdict;
 
 use std::io;
 use std::net::SocketAddr;

@@ -45,7 +45,7 @@ pub fn judge(chain: &[CertificateDer<'_>], requirements: &Requirements, now: Uni
     if ambiguous(intermediates) {
         return Err(refused("the chain holds too many certificates of one name"));
     }
-    let valid: Vec<_> = anchors.valid(now).collect();
+    let valid: Vec<_> = anchors.valid(now).filter(|(anchor, _)| anchor.trust().is_some()).collect();
     if valid.is_empty() {
         return Err(Refusal::new(Cause::NoAnchor, "every client CA certificate is expired or not yet valid"));
     }
@@ -54,10 +54,17 @@ pub fn judge(chain: &[CertificateDer<'_>], requirements: &Requirements, now: Uni
     if beyond_webpki {
         by_openssl(leaf, intermediates, &valid.iter().map(|(_, der)| der.as_ref()).collect::<Vec<_>>(), depth, now)?;
     } else {
-        let trusted: Vec<_> = valid.iter().map(|(trust, _)| (*trust).clone()).collect();
+        let trusted: Vec<_> = valid.iter().filter_map(|(anchor, _)| anchor.trust().cloned()).collect();
         by_webpki(leaf, intermediates, &trusted, depth, now)?;
     }
-    Ok(Verified { valid_until: valid_until(&parsed, intermediates, anchors.next_expiry(now), now) })
+    Ok(Verified {
+        valid_until: valid_until(
+            &parsed,
+            intermediates,
+            valid.iter().map(|(anchor, _)| anchor.not_after()).min().unwrap_or_default(),
+            now,
+        ),
+    })
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
