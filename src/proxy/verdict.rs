@@ -21,7 +21,10 @@ pub(super) struct Verdict {
 impl Verdict {
     /// Judges `chain`, which is empty where the client sent no certificate.
     pub(super) fn new(chain: &[CertificateDer<'_>], auth: &ClientAuth, now: UnixTime) -> Self {
-        let outcome = auth.judge(chain, now);
+        Self::of(auth.judge(chain, now), chain, auth)
+    }
+
+    fn of(outcome: Result<Verified, Refusal>, chain: &[CertificateDer<'_>], auth: &ClientAuth) -> Self {
         let forward = &auth.settings.forward;
         let fields = match &outcome {
             _ if *forward == Forward::default() => Vec::new(),
@@ -49,9 +52,15 @@ impl LastVerdict {
     /// The verdict on `chain` under `auth` at the time `now`: the last one while it stands, else a new one.
     pub(super) fn judge(&self, chain: &[CertificateDer<'_>], auth: &ClientAuth, now: UnixTime) -> Arc<Verdict> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some(verdict) if verdict.stands(auth, now) => verdict.clone(),
-            _ => last.insert(Arc::new(Verdict::new(chain, auth, now))).clone(),
-        }
+        let verified = match &*last {
+            Some(verdict) if verdict.stands(auth, now) => return verdict.clone(),
+            Some(verdict) => verdict.outcome.as_ref().ok(),
+            None => None,
+        };
+        let verdict = match verified {
+            Some(verified) => Verdict::of(auth.judge_again(verified, chain, now), chain, auth),
+            None => Verdict::new(chain, auth, now),
+        };
+        last.insert(Arc::new(verdict)).clone()
     }
 }

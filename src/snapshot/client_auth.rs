@@ -79,6 +79,20 @@ impl ClientAuth {
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Verified, Refusal> {
         judge(chain, &self.requirements, now)
     }
+
+    /// As [`ClientAuth::judge`], for a chain that was `verified` before, at another time or under another policy: without
+    /// signatures, where the answer needs none.
+    ///
+    /// # Errors
+    /// Why the client is refused.
+    pub fn judge_again(
+        &self,
+        verified: &Verified,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Verified, Refusal> {
+        verified.again(&self.requirements, now).unwrap_or_else(|| self.judge(chain, now))
+    }
 }
 
 /// SHA-256 of whatever is hashed into it. `Hash` writes lengths before contents, so that no two values write the same.
