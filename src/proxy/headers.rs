@@ -218,7 +218,7 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap, identity: &[Arc<str>]) {
 fn remove_claims(headers: &mut HeaderMap, identity: &[Arc<str>]) {
     let claims = |name: &&HeaderName| {
         let name = name.as_str();
-        if !name.contains('_') {
+        if !name.as_bytes().contains(&b'_') {
             return is_identity(name, identity);
         }
         let name = name.replace('_', "-");
