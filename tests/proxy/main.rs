@@ -4,10 +4,12 @@
 mod client;
 mod drain;
 mod forwarding;
+mod identity;
 mod limits;
 mod lines;
 mod mtls;
 mod pki;
+mod policy;
 mod scene;
 mod streaming;
 mod upstream;
