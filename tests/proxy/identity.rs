@@ -89,7 +89,7 @@ fn claims(headers: &HeaderMap) -> BTreeMap<String, String> {
 fn told(certified: &Certified) -> BTreeMap<String, String> {
     let der = &certified.chain[0];
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
-    let hash: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let base64 = BASE64_STANDARD.encode(der);
     let lines: Vec<_> = base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     let pem = lines.join("\n").replace('+', "%2B").replace('/', "%2F").replace('=', "%3D").replace('\n', "%0A");
@@ -204,7 +204,7 @@ async fn with_trailers() -> (Recorder, Arc<Mutex<Vec<HeaderMap>>>) {
 
 /// A request that claims an identity by every name, in its fields and its trailers, as HTTP/1.1 bytes.
 fn spoofing(host: &str, path: &str) -> String {
-    let lines: String = SPOOFED.iter().map(|name| format!("{name}: spoofed\r\n{name}: again\r\n")).collect();
+    let lines = SPOOFED.map(|name| format!("{name}: spoofed\r\n{name}: again\r\n")).concat();
     let listed = SPOOFED.join(", ");
     format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\n{lines}X-Kept: 1\r\nConnection: close, {listed}\r\nTrailer: X-Sum, {listed}\r\n\
