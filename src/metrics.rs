@@ -30,10 +30,14 @@ pub struct Metrics {
     pub client_auth_observed: ClientAuthObserved,
     /// Client certificates refused.
     pub client_auth_refused: ClientAuthRefused,
+    /// Connections closed because their client is not let in any more.
+    pub client_connections_closed: ClientConnectionsClosed,
     /// Downstream connections.
     pub connections: Connections,
     /// From the request's head to the end of the response's body.
     pub duration: Arc<Durations>,
+    /// The generation of the snapshot that every open connection has been held to.
+    pub enforced_generation: Gauge,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Requests answered with 421.
@@ -69,6 +73,23 @@ pub struct ClientAuthRefused {
     pub not_verified: Counter,
     /// The host's policy itself is unusable.
     pub unusable_policy: Counter,
+}
+
+/// `portcullis_client_connections_closed_total{reason}`.
+#[derive(Debug)]
+pub struct ClientConnectionsClosed {
+    /// The host is not configured any more.
+    pub host_gone: Counter,
+    /// The host's policy itself is unusable.
+    pub unusable_policy: Counter,
+    refused: [Counter; Cause::ALL.len()],
+}
+
+impl ClientConnectionsClosed {
+    /// The client does not satisfy the policy any more.
+    pub fn refused(&self, cause: Cause) -> &Counter {
+        &self.refused[cause as usize]
+    }
 }
 
 /// `portcullis_connections{listener}`, open ones.
@@ -176,6 +197,26 @@ impl Metrics {
             unusable_policy: reason("unusable_policy"),
         };
 
+        let family = Family::<Labels, Counter>::default();
+        registry.register(
+            "client_connections_closed",
+            "Open connections closed because their client is not let in any more",
+            family.clone(),
+        );
+        let reason = |name| of(&family, &[("reason", name)]);
+        let client_connections_closed = ClientConnectionsClosed {
+            host_gone: reason("host_gone"),
+            refused: Cause::ALL.map(|cause| reason(cause.as_str())),
+            unusable_policy: reason("unusable_policy"),
+        };
+
+        let enforced_generation = Gauge::default();
+        registry.register(
+            "enforced_generation",
+            "The generation of the configuration that every open connection has been held to",
+            enforced_generation.clone(),
+        );
+
         let misdirected = Counter::default();
         registry.register(
             "misdirected",
@@ -203,8 +244,10 @@ impl Metrics {
         Self {
             client_auth_observed,
             client_auth_refused,
+            client_connections_closed,
             connections,
             duration,
+            enforced_generation,
             handshakes,
             misdirected,
             requests,

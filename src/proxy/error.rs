@@ -267,7 +267,7 @@ impl fmt::Display for Described<'_> {
         exchange.request_line(f)?;
         f.write_str("\"")?;
         if let Some(endpoint) = &exchange.endpoint {
-            write!(f, ", upstream: \"http://{}\"", super::access_log::Named(&endpoint.address))?;
+            write!(f, ", upstream: \"http://{}\"", super::access_log::Token(endpoint.text.as_bytes()))?;
         }
         write!(f, ", host: \"{}\"", super::access_log::Escaped(exchange.host_sent()))
     }

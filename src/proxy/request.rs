@@ -85,7 +85,8 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
         return Err(ProxyError::MethodNotAllowed); // TRACE would show a page the fields that we add
     }
     headers::check(&parts.headers)?;
-    let (host, sent) = host::of(&parts.uri, &parts.headers)?;
+    let usual = exchange.downstream.tls.as_ref().map(|tls| &tls.sni);
+    let (host, sent) = host::of(&parts.uri, &parts.headers, usual)?;
     exchange.host = Some(host.clone());
     let path = parts.uri.path_and_query().cloned();
     let Some(path) = path.filter(|path| path.as_str().starts_with('/')) else {

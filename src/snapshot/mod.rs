@@ -3,6 +3,7 @@
 
 mod client_auth;
 mod connection;
+mod current;
 mod dump;
 mod hosts;
 mod routes;
@@ -12,10 +13,9 @@ mod upstream;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
 pub use client_auth::{ClientAuth, PolicyId};
 pub use connection::{Answer, Connection};
+pub use current::Current;
 pub use dump::Dump;
 pub use hosts::HostTable;
 pub use routes::{HostRoutes, Route, RouteStats};
@@ -23,9 +23,6 @@ pub use tls::{HostTls, Inputs, Policy, identity_headers};
 pub use upstream::{Address, Backends, Endpoint, Upstream};
 
 use crate::model::HostName;
-
-/// The published configuration. The proxy loads it once per handshake and once per request.
-pub type Current = ArcSwap<Snapshot>;
 
 /// One published configuration.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@ mod forwarding;
 mod identity;
 mod limits;
 mod lines;
+mod live;
 mod mtls;
 mod pki;
 mod policy;

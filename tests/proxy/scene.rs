@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis::compile::{TlsContext, server_config};
 use portcullis::drain::{self, Drain};
@@ -50,12 +50,17 @@ pub(crate) fn route(endpoints: &[Arc<Endpoint>]) -> Route {
 
 impl Config {
     /// TLS for `host`.
-    pub(crate) fn tls(mut self, host: &str, policy: Policy) -> Self {
+    pub(crate) fn tls(self, host: &str, policy: Policy) -> Self {
+        self.tls_of(host, host, policy)
+    }
+
+    /// TLS for `host`, with a certificate for `name`.
+    pub(crate) fn tls_of(mut self, name: &str, host: &str, policy: Policy) -> Self {
         let auth = match &policy {
             Policy::Require(auth) => Some(&**auth),
             Policy::Open | Policy::Refuse(_) => None,
         };
-        let server = PKI.servers.issue(&[host], ExtendedKeyUsagePurpose::ServerAuth);
+        let server = PKI.servers.issue(&[name], ExtendedKeyUsagePurpose::ServerAuth);
         let key = server.key.serialize_pem();
         let certificate = CONTEXT.certified_key(server.pem.as_bytes(), key.as_bytes()).unwrap();
         let server = Ok(Arc::new(server_config(&CONTEXT, &certificate, auth).unwrap()));
@@ -134,7 +139,33 @@ pub(crate) struct Scene {
 impl Scene {
     /// Publishes another configuration.
     pub(crate) fn publish(&self, config: Config) {
-        self.current.store(Arc::new(config.snapshot()));
+        let mut snapshot = config.snapshot();
+        snapshot.generation = self.current.load().generation + 1;
+        self.current.store(Arc::new(snapshot));
+    }
+
+    /// Waits until the open connections have been held to what was published last.
+    pub(crate) async fn reviewed(&self) {
+        let generation = self.current.load().generation;
+        self.awaits("open connections are not held to the policy", || {
+            self.metric("portcullis_enforced_generation") >= generation
+        })
+        .await;
+    }
+
+    /// Waits until `connections` have finished their handshakes: clients are done before the proxy is.
+    pub(crate) async fn entered(&self, connections: usize) {
+        let results = ["full", "resumed"].map(|result| format!("portcullis_handshakes_total{{result=\"{result}\"}}"));
+        let entered = || results.iter().map(|result| self.metric(result)).sum::<u64>();
+        self.awaits("connections are missing", || entered() >= connections as u64).await;
+    }
+
+    async fn awaits(&self, what: &str, is_there: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !is_there() {
+            assert!(Instant::now() < deadline, "{what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The value of a metric.
