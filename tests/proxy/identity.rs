@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use portcullis::model::{ClientSettings, Forward, IdentityField, Mode};
+use portcullis::model::{Forward, IdentityField, Mode};
 use portcullis::snapshot::Policy;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,8 +32,11 @@ fn forward() -> Forward {
 }
 
 fn policy(mode: Mode) -> Policy {
-    let skip = vec!["^/public".into()];
-    PKI.clients.policy_with(ClientSettings { forward: forward(), mode, skip, ..ClientSettings::default() })
+    PKI.clients.policy_with(|settings| {
+        settings.forward = forward();
+        settings.mode = mode;
+        settings.skip = vec!["^/public".into()];
+    })
 }
 
 /// Names that a client may try, as it may spell them in HTTP/1.1.

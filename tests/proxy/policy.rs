@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Response;
-use portcullis::model::{ClientSettings, Failure, FailureAnswer, FailureBody, Mode};
+use portcullis::model::{Failure, FailureAnswer, FailureBody, Mode};
 use portcullis::snapshot::Policy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -11,26 +10,20 @@ use crate::client::{Answer, Connection, answer, raw, tls, tls_config};
 use crate::lines::ERRORS;
 use crate::pki::PKI;
 use crate::scene::{config, endpoint, route};
-use crate::upstream::{hello, serve, text};
+use crate::upstream::{hello, text};
 
 const PROTOCOLS: [&str; 2] = ["http/1.1", "h2"];
 
-fn with(settings: ClientSettings) -> Policy {
-    PKI.clients.policy_with(settings)
-}
-
 fn mode(mode: Mode) -> Policy {
-    with(ClientSettings { mode, ..ClientSettings::default() })
+    PKI.clients.policy_with(|settings| settings.mode = mode)
 }
 
 fn skip(regexes: &[&str]) -> Policy {
-    let skip = regexes.iter().map(|regex| Arc::from(*regex)).collect();
-    with(ClientSettings { skip, ..ClientSettings::default() })
+    PKI.clients.policy_with(|settings| settings.skip = regexes.iter().map(|regex| Arc::from(*regex)).collect())
 }
 
 fn failing(status: u16, body: FailureBody) -> Policy {
-    let failure = Failure::Answer(FailureAnswer { body, status });
-    with(ClientSettings { failure, ..ClientSettings::default() })
+    PKI.clients.policy_with(|settings| settings.failure = Failure::Answer(FailureAnswer { body, status }))
 }
 
 #[tokio::test]
@@ -264,22 +257,22 @@ async fn a_refused_client_gets_the_answer_that_is_configured() {
 
 #[tokio::test]
 async fn a_client_that_is_to_get_an_alert_gets_no_answer() {
-    let upstream = serve(|_| async { Response::new(text("hello")) }).await;
-    let policy = |mode| with(ClientSettings { failure: Failure::Alert, mode, ..ClientSettings::default() });
-    let with = |policy| config().tls("alert.test", policy).route("alert.test", route(&[endpoint(upstream.address)]));
+    let upstream = hello().await;
+    let with = |failure| {
+        let policy = PKI.clients.policy_with(|settings| settings.failure = failure);
+        config().tls("alert.test", policy).route("alert.test", route(&[endpoint(upstream.address)]))
+    };
     for alpn in PROTOCOLS {
-        // Connected before the policy was what it is.
-        let scene = with(policy(Mode::Observe)).start();
+        // The handshake was completed before the policy asked for an alert.
+        let scene = with(Failure::Page).start();
         let mut client = Connection::secure(scene.https, alpn, "alert.test", Some(&PKI.others.client())).await;
-        assert_eq!(client.get("alert.test", "/").await.status, 200);
-        scene.publish(with(policy(Mode::Require)));
-        let before = upstream.seen().len();
+        scene.publish(with(Failure::Alert));
         let request = client.request("GET", "alert.test", "/late").body(text("")).unwrap();
         assert!(client.send(request).await.is_err(), "{alpn}: no answer");
         assert!(client.closes().await, "{alpn}");
-        assert_eq!(upstream.seen().len(), before, "{alpn}");
         scene.access.with(&["GET /late ", "\" 444 0 "]).await;
         assert_eq!(scene.metric("portcullis_client_auth_refused_total{reason=\"not_verified\"}"), 1);
     }
+    assert_eq!(upstream.seen().len(), 0);
     ERRORS.with(&["FAILED:unknown issuer", "GET /late HTTP/2.0", "alert.test"]).await;
 }
