@@ -65,14 +65,14 @@ const IDENTITY: [&str; 13] = [
 const IDENTITY_PREFIXES: [&str; 10] = [
     "cf-client-cert-", // Cloudflare
     "client-cert",     // RFC 9440; client-certificate
-    "ssl-client-",     // Apache, ingress-nginx
-    "tls-client-",
+    "ssl-client",      // Apache, ingress-nginx
+    "tls-client",
     "x-amzn-mtls-",                // AWS
     "x-client-cert",               // Azure, Google, Kong
     "x-forwarded-client-cert",     // Envoy
     "x-forwarded-tls-client-cert", // Traefik
-    "x-ssl-client-",               // HAProxy, F5
-    "x-tls-client-",
+    "x-ssl-client",                // HAProxy, F5
+    "x-tls-client",
 ];
 
 /// Refuses what servers read differently, and so can be used to smuggle a request past one of them: any transfer coding but

@@ -4,11 +4,13 @@
 mod client;
 mod drain;
 mod forwarding;
+mod identity;
 mod limits;
 mod lines;
 mod live;
 mod mtls;
 mod pki;
+mod policy;
 mod scene;
 mod streaming;
 mod upstream;
