@@ -26,6 +26,8 @@ type Labels = Vec<(&'static str, &'static str)>;
 
 /// What the process counts.
 pub struct Metrics {
+    /// Requests that were served, and would have been refused by a policy that is not in the mode `Observe`.
+    pub client_auth_observed: ClientAuthObserved,
     /// Client certificates refused.
     pub client_auth_refused: ClientAuthRefused,
     /// Connections closed because their client is not let in any more.
@@ -45,6 +47,21 @@ pub struct Metrics {
     /// Connections to upstreams.
     pub upstream: UpstreamConnections,
     registry: Registry,
+}
+
+/// `portcullis_client_auth_observed_total{reason}`.
+#[derive(Debug)]
+pub struct ClientAuthObserved {
+    by_cause: [Counter; Cause::ALL.len()],
+    misdirected: Counter,
+}
+
+impl ClientAuthObserved {
+    /// Counts a request; `None` is for one whose connection could not be used for its host.
+    pub fn count(&self, cause: Option<Cause>) {
+        let counter = cause.and_then(|cause| self.by_cause.get(cause as usize)).unwrap_or(&self.misdirected);
+        counter.inc();
+    }
 }
 
 /// `portcullis_client_auth_refused_total{reason}`.
@@ -161,6 +178,17 @@ impl Metrics {
         };
 
         let family = Family::<Labels, Counter>::default();
+        registry.register(
+            "client_auth_observed",
+            "Requests served that would be refused if the policy were enforced",
+            family.clone(),
+        );
+        let client_auth_observed = ClientAuthObserved {
+            by_cause: Cause::ALL.map(|cause| of(&family, &[("reason", cause.as_str())])),
+            misdirected: of(&family, &[("reason", "misdirected")]),
+        };
+
+        let family = Family::<Labels, Counter>::default();
         registry.register("client_auth_refused", "Requests refused by a host's client authentication", family.clone());
         let reason = |name| of(&family, &[("reason", name)]);
         let client_auth_refused = ClientAuthRefused {
@@ -214,6 +242,7 @@ impl Metrics {
         registry.register("upstream_reuses", "Requests sent on a connection used before", reuses.clone());
 
         Self {
+            client_auth_observed,
             client_auth_refused,
             client_connections_closed,
             connections,

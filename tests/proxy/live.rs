@@ -33,7 +33,9 @@ fn patient() -> Settings {
 }
 
 fn policy(change: impl FnOnce(&mut ClientSettings)) -> Policy {
-    PKI.clients.policy_with(change)
+    let mut settings = ClientSettings { depth: 1, ..ClientSettings::default() };
+    change(&mut settings);
+    PKI.clients.policy_of(settings)
 }
 
 async fn closes(client: &mut Connection) -> bool {

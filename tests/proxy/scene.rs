@@ -11,7 +11,7 @@ use portcullis::metrics::Metrics;
 use portcullis::model::{HostPattern, Invalid, Methods, ObjectKey, PathPattern, Timeouts};
 use portcullis::proxy::{Proxy, Settings};
 use portcullis::snapshot::{
-    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Upstream,
+    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Upstream, identity_headers,
 };
 use rcgen::ExtendedKeyUsagePurpose;
 
@@ -92,6 +92,11 @@ impl Config {
         self
     }
 
+    fn snapshot(mut self) -> Snapshot {
+        self.0.identity_headers = identity_headers(&self.0.tls);
+        self.0
+    }
+
     pub(crate) fn start(self) -> Scene {
         self.start_with(settings())
     }
@@ -104,7 +109,7 @@ impl Config {
         LazyLock::force(&ERRORS);
         let access = Lines::default();
         let log = Log::new(format, access.clone());
-        let current = Arc::new(Current::from_pointee(self.0));
+        let current = Arc::new(Current::from_pointee(self.snapshot()));
         let metrics = Arc::new(Metrics::new(current.clone()));
         let proxy = Proxy::bind(settings, current.clone(), log, metrics.clone()).unwrap();
         let addresses = proxy.local_addrs();
@@ -133,9 +138,10 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// Publishes another configuration.
-    pub(crate) fn publish(&self, mut config: Config) {
-        config.0.generation = self.current.load().generation + 1;
-        self.current.store(Arc::new(config.0));
+    pub(crate) fn publish(&self, config: Config) {
+        let mut snapshot = config.snapshot();
+        snapshot.generation = self.current.load().generation + 1;
+        self.current.store(Arc::new(snapshot));
     }
 
     /// Waits until the open connections have been held to what was published last.
