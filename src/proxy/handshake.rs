@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
-use rustls_pki_types::UnixTime;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -15,7 +14,6 @@ use tokio_rustls::server::{StartHandshake, TlsStream};
 use super::connection;
 use super::downstream::{Downstream, Tls};
 use super::listener::Place;
-use super::standing::standing;
 use crate::drain::Draining;
 use crate::model::HostName;
 use crate::snapshot::HostTls;
@@ -47,8 +45,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place:
     let tls = established(session, sni);
     let handshakes = &shared.metrics.handshakes;
     if session.handshake_kind() == Some(HandshakeKind::Resumed) { &handshakes.resumed } else { &handshakes.full }.inc();
-    let standing = standing(&host, &tls, UnixTime::now());
-    let downstream = Downstream::new(peer, port, Some(tls), place, draining).watched(host, &standing);
+    let downstream = Downstream::new(peer, port, Some(tls), place, draining).watched(host);
     if http2 {
         connection::http2(stream, downstream).await;
     } else {
