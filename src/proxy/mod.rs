@@ -27,6 +27,7 @@ mod settings;
 mod socket;
 mod standing;
 mod streams;
+mod trial;
 mod tunnel;
 mod upgrade;
 mod verdict;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 pub use settings::Settings;
+pub use trial::{Outcome, Trial, TrialTls};
 
 use crate::drain::Draining;
 use crate::log::Log;
