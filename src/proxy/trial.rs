@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::authorize::authorize;
 use super::downstream::Tls;
 use super::error::ProxyError;
-use super::host;
+use super::{host, path};
 use crate::model::HostName;
 use crate::snapshot::{Route, Snapshot};
 
@@ -70,9 +71,12 @@ impl Trial {
         if self.method == Method::CONNECT || self.method == Method::TRACE {
             return Err(ProxyError::MethodNotAllowed);
         }
-        let (host, _) = host::of(&self.uri, &HeaderMap::new())?;
-        authorize(snapshot, tls, &host, now, self.allow_plaintext_client_auth)?;
-        let route = snapshot.route(&host, self.method.as_str(), self.uri.path()).ok_or(ProxyError::NotFound)?;
+        let (host, _) = host::of(&self.uri, &HeaderMap::new(), None)?;
+        let target = self.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let target = path::normal(target)?;
+        let path = target.path();
+        authorize(snapshot, tls, &host, path, now, self.allow_plaintext_client_auth)?;
+        let route = snapshot.route(&host, self.method.as_str(), path).ok_or(ProxyError::NotFound)?;
         let reachable = route.backends.iter().any(|(upstream, weight)| weight > 0 && !upstream.endpoints().is_empty());
         if reachable { Ok(route.clone()) } else { Err(ProxyError::NoEndpoint) }
     }
