@@ -1,7 +1,7 @@
 //! Connections that are open when trust in their client ends.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -73,6 +73,9 @@ async fn rest(mut response: Response<Incoming>) -> Result<Bytes, hyper::Error> {
     response.body_mut().collect().await.map(http_body_util::Collected::to_bytes)
 }
 
+/// Host, policy before, certificate, policy after, what the log says, and the metric's reason.
+type Case<'a> = (&'a str, Policy, Option<&'a Certified>, Option<Policy>, &'a str, &'a str);
+
 #[tokio::test]
 async fn what_does_not_satisfy_the_policy_any_more_is_closed_also_when_idle() {
     let upstream = hello().await;
@@ -82,7 +85,6 @@ async fn what_does_not_satisfy_the_policy_any_more_is_closed_also_when_idle() {
     };
     let deep = PKI.clients.deep_client();
     let plain = PKI.clients.client();
-    type Case<'a> = (&'a str, Policy, Option<&'a Certified>, Option<Policy>, &'a str, &'a str);
     let cases: [Case<'_>; 8] = [
         (
             "live-ca.test",
@@ -340,6 +342,39 @@ async fn of_a_thousand_connections_exactly_the_affected_are_closed() {
     }
     drop(answered);
     busy.await.unwrap();
+}
+
+/// Ten thousand clients, as far as 20,000 open files allow, with certificates of their own; one list revokes half of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "20,000 open files and a minute; run it with --release"]
+async fn of_ten_thousand_connections_the_revoked_are_closed_within_a_second() {
+    const ALL: usize = 9_900;
+    let upstream = hello().await;
+    let host = "live-many.test";
+    let hour = Duration::from_secs(3600);
+    let with = |revoked: &[&Certified]| {
+        let policy = PKI.clients.revoking(revoked, hour);
+        config().tls(host, policy).route(host, route(&[endpoint(upstream.address)]))
+    };
+    let scene = with(&[]).start_with(Settings { first_byte_timeout: hour, idle_timeout: hour, ..patient() });
+    let certificates: Vec<_> = (0..ALL).map(|_| PKI.clients.client()).collect();
+    let mut clients = Vec::new();
+    for (index, certificate) in certificates.iter().enumerate() {
+        clients.push(Connection::secure(scene.https, PROTOCOLS[index % 2], host, Some(certificate)).await);
+    }
+    scene.entered(ALL).await;
+    let revoked = with(&certificates[..ALL / 2].iter().collect::<Vec<_>>());
+    let start = Instant::now();
+    scene.publish(revoked);
+    scene.reviewed().await;
+    let reviewed = start.elapsed();
+    for client in &mut clients[..ALL / 2] {
+        assert!(closes(client).await);
+    }
+    let closed = start.elapsed();
+    println!("{ALL} connections: reviewed after {reviewed:?}, {} closed after {closed:?}", ALL / 2);
+    assert!(closed < Duration::from_secs(1));
+    assert!(!clients[ALL / 2..].iter().any(Connection::is_closed));
 }
 
 #[tokio::test]
