@@ -20,4 +20,7 @@ pub use route::{
     StreamMatch, StreamRule, Timeout, UpstreamRef,
 };
 pub use status::{Condition, Status};
-pub use tls::{ApisixTlsSpec, Client, SecretRef};
+pub use tls::{
+    ApisixTlsSpec, Client, DataRef, Failure, Forward, ForwardedHeader, Identity, Protocols, Revocation, SecretRef,
+    TextMatch,
+};

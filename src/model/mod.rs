@@ -25,4 +25,4 @@ pub use problem::{Effect, Problem};
 pub use route::{BackendRef, Granularity, Methods, PortRef, Route, Rule, Timeouts};
 pub use secret::Secret;
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
-pub use tls::{Alpn, DEFAULT_DEPTH, TlsHost, TlsVersions};
+pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};

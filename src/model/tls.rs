@@ -14,8 +14,6 @@ pub const DEFAULT_DEPTH: u32 = 1;
 /// another part of the object cannot be honoured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsHost {
-    /// Which protocols the handshake offers.
-    pub alpn: Alpn,
     /// The Secrets of certificates and keys: `spec.secret`, then `spec.additionalSecrets`. Never empty. The first one whose key
     /// fits the client's signature algorithms is used.
     pub certificates: Result<Vec<ObjectKey>, Invalid>,
@@ -25,9 +23,18 @@ pub struct TlsHost {
     pub client_auth: Result<Option<Box<ClientAuthRef>>, Invalid>,
     /// The hosts that could be read.
     pub hosts: Vec<HostPattern>,
+    /// What the handshake offers; `Err` refuses every handshake.
+    pub protocols: Result<Protocols, Box<Invalid>>,
     /// The hosts that could not be read: each is reported, and serves nobody.
     pub unreadable_hosts: Vec<Invalid>,
-    /// Which versions of TLS the handshake offers.
+}
+
+/// What a handshake offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Protocols {
+    /// The application protocols.
+    pub alpn: Alpn,
+    /// The versions of TLS.
     pub versions: TlsVersions,
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::compile::TlsContext;
-use crate::model::{Alpn, HostPattern, IngressClass, Meta, Secret, TlsHost, TlsVersions};
+use crate::model::{HostPattern, IngressClass, Meta, Protocols, Secret, TlsHost};
 use crate::world::Observed;
 
 struct Bench {
@@ -52,13 +52,12 @@ fn key(name: &str) -> ObjectKey {
 
 fn tls(secret: &str) -> Change {
     let value = TlsHost {
-        alpn: Alpn::default(),
         certificates: Ok(vec![key(secret)]),
         class: None,
         client_auth: Ok(None),
         hosts: vec![HostPattern::parse("a.example").unwrap()],
+        protocols: Ok(Protocols::default()),
         unreadable_hosts: vec![],
-        versions: TlsVersions::default(),
     };
     Change::Upsert {
         source: KUBE,
