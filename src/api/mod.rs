@@ -10,8 +10,8 @@ mod status;
 mod tls;
 
 pub use self::core::{
-    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, IngressClass, IngressClassSpec, Secret, Service,
-    ServicePort, ServiceSpec,
+    ConfigMap, Endpoint, EndpointConditions, EndpointPort, EndpointSlice, IngressClass, IngressClassSpec, Secret,
+    Service, ServicePort, ServiceSpec,
 };
 pub use crd::{crds, crds_yaml};
 pub use metadata::{ApisixRoute, ApisixTls, GROUP, VERSION};

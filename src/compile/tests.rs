@@ -8,9 +8,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose}
 
 use super::*;
 use crate::model::{
-    BackendRef, ClientAuthRef, ClientSettings, DataKind, DataRef, Effect, EndpointSlice, Granularity, HostName,
+    BackendRef, ClientAuthRef, ClientSettings, Data, DataRef, Effect, EndpointSlice, Granularity, HostName,
     HostPattern, IngressClass, Invalid, Kind, Meta, Methods, ObjectKey, ObjectRef, PathPattern, PortRef, Protocols,
-    Reason, Route, Rule, Secret, Service, ServiceAddress, ServicePort, SlicePort, SourceId, Timeouts, TlsHost,
+    Reason, Route, Rule, Service, ServiceAddress, ServicePort, SlicePort, SourceId, Timeouts, TlsHost,
 };
 use crate::snapshot::{HostRoutes, Policy};
 use crate::world::{Change, Object, Observed};
@@ -108,11 +108,12 @@ fn slice(service: &str, hosts: &[u8]) -> Object {
 
 fn secret(entries: &[(&str, &str)]) -> Object {
     let entries = entries.iter().map(|(key, value)| (*key, Bytes::copy_from_slice(value.as_bytes())));
-    Object::Secret(observed(0, Ok(Secret::new(entries))))
+    Object::Secret(observed(0, Ok(Data::new(entries))))
 }
 
 fn client_auth(ca: &str) -> ClientAuthRef {
-    let ca = DataRef { entry: None, field: "spec.client.caSecret".into(), key: key(ca), kind: DataKind::Secret };
+    let object = ObjectRef { kind: Kind::Secret, key: key(ca) };
+    let ca = DataRef { entry: None, field: "spec.client.caSecret".into(), object };
     let settings = ClientSettings { depth: 1, ..ClientSettings::default() };
     ClientAuthRef { authorities: vec![ca], revocation: None, settings }
 }

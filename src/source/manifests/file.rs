@@ -117,15 +117,16 @@ fn problems(object: &Object) -> Vec<Invalid> {
         Object::ApisixRoute(observed) => whole(observed),
         Object::ApisixTls(observed) => match &observed.value {
             Ok(tls) => {
-                let parts = tls.certificates.as_ref().err().into_iter().chain(tls.client_auth.as_ref().err());
-                let parts = parts.chain(tls.protocols.as_ref().err().map(|why| &**why));
+                let client = tls.client_auth.as_ref().err();
+                let boxed = [tls.certificates.as_ref().err(), tls.protocols.as_ref().err()];
+                let parts = boxed.into_iter().flatten().map(|why| &**why).chain(client);
                 tls.unreadable_hosts.iter().chain(parts).cloned().collect()
             }
             Err(why) => vec![why.clone()],
         },
         Object::EndpointSlice(observed) => whole(observed),
         Object::IngressClass(observed) => whole(observed),
-        Object::Secret(observed) => whole(observed),
+        Object::ConfigMap(observed) | Object::Secret(observed) => whole(observed),
         Object::Service(observed) => whole(observed),
     }
 }

@@ -46,7 +46,7 @@ impl Observe for ApisixTls {
                 .map(|client| Some(Box::new(client))),
         };
         let mut tls = TlsHost {
-            certificates,
+            certificates: certificates.map_err(Box::new),
             class: class.filter(|class| !class.is_empty()).map(Arc::from),
             client_auth,
             hosts: Vec::with_capacity(hosts.len()),

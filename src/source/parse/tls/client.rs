@@ -10,7 +10,7 @@ use super::identity::identities;
 use super::{at_most, choice, secret_key};
 use crate::api::{self, Client, SecretRef};
 use crate::model::{
-    ClientAuthRef, ClientSettings, DEFAULT_DEPTH, DataKind, DataRef, Failure, Invalid, Mode, RevocationRef,
+    ClientAuthRef, ClientSettings, DEFAULT_DEPTH, DataRef, Failure, Invalid, Kind, Mode, ObjectRef, RevocationRef,
     RevocationSettings,
 };
 
@@ -67,7 +67,7 @@ fn authorities(secret: Option<SecretRef>, refs: Vec<api::DataRef>, namespace: &s
     if let Some(secret) = secret {
         let field = "spec.client.caSecret";
         let key = secret_key(secret, namespace, field)?;
-        authorities.push(DataRef { key, entry: None, field: field.into(), kind: DataKind::Secret });
+        authorities.push(DataRef { entry: None, field: field.into(), object: ObjectRef { kind: Kind::Secret, key } });
     }
     authorities.extend(data_refs(refs, "spec.client.caCertificateRefs", namespace)?);
     if authorities.is_empty() {
@@ -84,13 +84,13 @@ fn data_refs(refs: Vec<api::DataRef>, field: &str, namespace: &str) -> Result<Ve
 
 fn data_ref(data: api::DataRef, field: &str, namespace: &str) -> Result<DataRef, Invalid> {
     let api::DataRef { key: entry, kind, name, namespace: named } = data;
-    let kinds = [("Secret", DataKind::Secret), ("ConfigMap", DataKind::ConfigMap)];
-    let kind = choice(kind.as_deref(), &format!("{field}.kind"), &kinds)?.unwrap_or(DataKind::Secret);
+    let kinds = [Kind::Secret, Kind::ConfigMap].map(|kind| (kind.as_str(), kind));
+    let kind = choice(kind.as_deref(), &format!("{field}.kind"), &kinds)?.unwrap_or(Kind::Secret);
     if entry.as_deref() == Some("") {
         return Err(Invalid::spec(format!("{field}.key"), "must not be empty; leave it out for the usual keys"));
     }
     let key = secret_key(SecretRef { name, namespace: named }, namespace, field)?;
-    Ok(DataRef { key, entry: entry.map(Arc::from), field: field.into(), kind })
+    Ok(DataRef { entry: entry.map(Arc::from), field: field.into(), object: ObjectRef { kind, key } })
 }
 
 fn revocation(revocation: api::Revocation, namespace: &str) -> Result<RevocationRef, Invalid> {

@@ -2,8 +2,8 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
-    ClientAuthRef, DEFAULT_DEPTH, DataKind, Failure, FailureAnswer, FailureBody, IdentityField, IdentityRule, Mode,
-    Reason, RevocationSettings, TextMatch,
+    ClientAuthRef, DEFAULT_DEPTH, Failure, FailureAnswer, FailureBody, IdentityField, IdentityRule, Mode, Reason,
+    RevocationSettings, TextMatch,
 };
 
 fn parse(spec: Value) -> Result<TlsHost, Invalid> {
@@ -36,7 +36,10 @@ fn depth_left_out_is_the_default_and_zero_is_zero() {
     assert_eq!(depth(json!({"caSecret": ca, "depth": null})), DEFAULT_DEPTH);
     assert_eq!(depth(json!({"caSecret": ca, "depth": 0})), 0);
     assert_eq!(depth(json!({"caSecret": ca, "depth": 10})), 10);
-    assert_eq!(with_client(&json!({"caSecret": ca})).unwrap().unwrap().authorities[0].key, ObjectKey::new("own", "ca"));
+    assert_eq!(
+        with_client(&json!({"caSecret": ca})).unwrap().unwrap().authorities[0].object.key,
+        ObjectKey::new("own", "ca")
+    );
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn authorities_come_from_secrets_and_config_maps() {
     let read = |client: Value| with_client(&client).unwrap().unwrap().authorities;
     let found: Vec<_> = read(json!({"caSecret": {"name": "ca"}, "caCertificateRefs": refs}))
         .iter()
-        .map(|data| format!("{:?} {} {:?} {}", data.kind, data.key, data.entry, data.field))
+        .map(|data| format!("{} {:?} {}", data.object, data.entry, data.field))
         .collect();
     assert_eq!(
         found,
@@ -159,7 +162,7 @@ fn revocation_names_its_lists_and_refuses_by_default() {
     let read = |revocation: Value| client(json!({"revocation": revocation})).unwrap().revocation.unwrap();
     let found = read(json!({"crlRefs": [{"name": "a"}, {"kind": "ConfigMap", "name": "b", "key": "shard-2.crl"}]}));
     assert_eq!(found.settings, RevocationSettings { allow_unknown: false, leaf_only: false });
-    assert_eq!((found.lists[1].kind, found.lists[1].entry.as_deref()), (DataKind::ConfigMap, Some("shard-2.crl")));
+    assert_eq!((found.lists[1].object.kind, found.lists[1].entry.as_deref()), (Kind::ConfigMap, Some("shard-2.crl")));
     assert_eq!(&*found.lists[1].field, "spec.client.revocation.crlRefs[1]");
     let found = read(json!({"crlRefs": [{"name": "a"}], "scope": "Leaf", "unknown": "Allow"}));
     assert_eq!(found.settings, RevocationSettings { allow_unknown: true, leaf_only: true });
