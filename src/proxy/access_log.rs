@@ -8,58 +8,68 @@ use serde::Serialize;
 
 use super::exchange::Exchange;
 use crate::log::{Format, Log};
-use crate::snapshot::Address;
 
 /// Bytes of user input as nginx writes them to logs: quotes, backslashes, control bytes and what is not ASCII become `\xHH`,
 /// so that no input can end a field or a line.
 pub(super) struct Escaped<'a>(pub(super) &'a [u8]);
 
+impl Escaped<'_> {
+    /// Writes it without the price of formatting.
+    fn push(&self, out: &mut Vec<u8>) {
+        escape(self.0, |b| matches!(b, b' '..=b'~') & (b != b'"') & (b != b'\\'), out);
+    }
+}
+
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        escape(self.0, |b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\', f)
+        display(f, |out| self.push(out))
     }
 }
 
 /// [`Escaped`] for a field without quotes: a space would end it.
-struct Token<'a>(&'a [u8]);
+pub(super) struct Token<'a>(pub(super) &'a [u8]);
+
+impl Token<'_> {
+    fn push(&self, out: &mut Vec<u8>) {
+        if self.0.is_empty() {
+            out.push(b'-');
+        }
+        escape(self.0, |b| matches!(b, b'!'..=b'~') & (b != b'"') & (b != b'\\'), out);
+    }
+}
 
 impl fmt::Display for Token<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("-");
-        }
-        escape(self.0, |b| matches!(b, b'!'..=b'~') && b != b'"' && b != b'\\', f)
+        display(f, |out| self.push(out))
     }
 }
 
-/// An upstream's address. Its name is the text of an object, which is as much input as a request is.
-pub(super) struct Named<'a>(pub(super) &'a Address);
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Address::Name(name, port) => write!(f, "{}:{port}", Token(name.as_bytes())),
-            Address::Socket(address) => address.fmt(f),
-        }
-    }
+fn display(f: &mut fmt::Formatter<'_>, push: impl Fn(&mut Vec<u8>)) -> fmt::Result {
+    let mut out = Vec::new();
+    push(&mut out);
+    f.write_str(std::str::from_utf8(&out).unwrap_or_default()) // always ASCII
 }
 
-fn escape(bytes: &[u8], plain: impl Fn(u8) -> bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let (clean, tail) = rest.split_at(rest.iter().position(|b| !plain(*b)).unwrap_or(rest.len()));
-        f.write_str(std::str::from_utf8(clean).unwrap_or_default())?; // always ASCII
-        let Some((first, tail)) = tail.split_first() else { break };
-        write!(f, "\\x{first:02X}")?;
-        rest = tail;
+fn escape(bytes: &[u8], plain: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
+    // Nearly always; without a way out of the loop, many bytes are looked at in one instruction.
+    if bytes.iter().fold(true, |all, b| all & plain(*b)) {
+        out.extend_from_slice(bytes);
+        return;
     }
-    Ok(())
+    for byte in bytes {
+        if plain(*byte) {
+            out.push(*byte);
+        } else {
+            const HEX: &[u8; 16] = b"0123456789ABCDEF";
+            out.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+    }
 }
 
 /// What a thread keeps between lines.
 #[derive(Default)]
 struct Scratch {
-    line: String,
+    line: Vec<u8>,
     /// The second that `stamp` tells.
     second: u64,
     stamp: String,
@@ -80,12 +90,11 @@ pub(super) fn write(log: &Log, exchange: &Exchange, duration: Duration) {
             stamp.clear();
             time(now.as_secs(), log.format, stamp);
         }
-        // Writing to a String does not fail.
-        let _ = match log.format {
+        match log.format {
             Format::Text => text(line, exchange, stamp, duration),
             Format::Json => json(line, exchange, stamp, now.subsec_millis(), duration),
-        };
-        log.line(line.as_bytes());
+        }
+        log.line(line);
     });
 }
 
@@ -102,43 +111,68 @@ fn time(seconds: u64, format: Format, out: &mut String) {
 
 /// nginx's and APISIX's line: `remote - - [time] host "request" status bytes time "referer" "agent" upstream upstream_status
 /// upstream_time "scheme://host"`.
-fn text(out: &mut String, exchange: &Exchange, stamp: &str, duration: Duration) -> fmt::Result {
+///
+/// Every part is pushed as it is: through `write!` the line would cost a tenth of a small request.
+fn text(out: &mut Vec<u8>, exchange: &Exchange, stamp: &str, duration: Duration) {
     let host = Token(exchange.host_sent());
-    write!(out, "{} - - [{stamp}] {host} \"", exchange.downstream.peer.ip())?;
-    exchange.request_line(out)?;
-    write!(out, "\" {} {} {}", exchange.logged_status(), exchange.bytes, Seconds(duration))?;
+    out.extend_from_slice(exchange.downstream.ip.as_bytes());
+    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(stamp.as_bytes());
+    out.extend_from_slice(b"] ");
+    host.push(out);
+    out.extend_from_slice(b" \"");
+    Escaped(exchange.method.as_str().as_bytes()).push(out);
+    out.push(b' ');
+    Escaped(exchange.path().as_bytes()).push(out);
+    out.push(b' ');
+    out.extend_from_slice(exchange.protocol().as_bytes());
+    out.extend_from_slice(b"\" ");
+    number(out, exchange.logged_status());
+    out.push(b' ');
+    number(out, exchange.bytes);
+    out.push(b' ');
+    seconds(out, duration);
     for value in [&exchange.referer, &exchange.user_agent] {
+        out.extend_from_slice(b" \"");
         match value {
-            Some(value) => write!(out, " \"{}\"", Escaped(value.as_bytes()))?,
-            None => out.write_str(" \"-\"")?,
+            Some(value) => Escaped(value.as_bytes()).push(out),
+            None => out.push(b'-'),
         }
+        out.push(b'"');
     }
-    match &exchange.endpoint {
-        Some(endpoint) => write!(out, " {}", Named(&endpoint.address))?,
-        None => out.write_str(" -")?,
-    }
+    out.push(b' ');
+    Token(exchange.endpoint.as_ref().map_or("", |endpoint| &endpoint.text).as_bytes()).push(out);
+    out.push(b' ');
     match exchange.upstream_status {
-        Some(status) => write!(out, " {}", status.as_u16())?,
-        None => out.write_str(" -")?,
+        Some(status) => out.extend_from_slice(status.as_str().as_bytes()),
+        None => out.push(b'-'),
     }
+    out.push(b' ');
     match exchange.upstream_started {
-        Some(started) => write!(out, " {}", Seconds(started.elapsed()))?,
-        None => out.write_str(" -")?,
+        Some(started) => seconds(out, (exchange.started + duration).saturating_duration_since(started)),
+        None => out.push(b'-'),
     }
     // The scheme toward the upstream, as in APISIX: TLS ends here.
-    writeln!(out, " \"http://{host}\"")
+    out.extend_from_slice(b" \"http://");
+    host.push(out);
+    out.extend_from_slice(b"\"\n");
 }
 
-/// A duration as nginx writes it: seconds with milliseconds.
-struct Seconds(Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:03}", self.0.as_secs(), self.0.subsec_millis())
-    }
+/// Writes a number in decimal.
+fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-fn json(out: &mut String, exchange: &Exchange, stamp: &str, millis: u32, duration: Duration) -> fmt::Result {
+/// Writes a duration as nginx does: seconds with milliseconds.
+fn seconds(out: &mut Vec<u8>, duration: Duration) {
+    number(out, duration.as_secs());
+    let with_zeros = duration.subsec_millis() + 1000; // the first digit gives way to the point
+    let mut digits = itoa::Buffer::new();
+    out.push(b'.');
+    out.extend_from_slice(&digits.format(with_zeros).as_bytes()[1..]);
+}
+
+fn json(out: &mut Vec<u8>, exchange: &Exchange, stamp: &str, millis: u32, duration: Duration) {
     #[derive(Serialize)]
     struct Line<'a> {
         ts: &'a Display<'a>,
@@ -165,8 +199,8 @@ fn json(out: &mut String, exchange: &Exchange, stamp: &str, millis: u32, duratio
     let escaped = |value: &'_ http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let (referer, agent) = (exchange.referer.as_ref().map(escaped), exchange.user_agent.as_ref().map(escaped));
     let (referer, agent) = (referer.as_ref().map(|v| Display(v)), agent.as_ref().map(|v| Display(v)));
-    let upstream = exchange.endpoint.as_ref().map(|endpoint| Named(&endpoint.address));
-    let upstream = upstream.as_ref().map(|address| Display(address));
+    let upstream = exchange.endpoint.as_ref().map(|endpoint| Token(endpoint.text.as_bytes()));
+    let upstream = upstream.as_ref().map(|text| Display(text));
     let line = Line {
         ts: &Display(&format_args!("{stamp}.{millis:03}Z")),
         client: exchange.downstream.peer.ip(),
@@ -188,8 +222,9 @@ fn json(out: &mut String, exchange: &Exchange, stamp: &str, millis: u32, duratio
         tls: tls.map(|tls| tls.version),
         aborted: !exchange.complete,
     };
-    let written = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
-    writeln!(out, "{written}")
+    // Text and numbers, written to a Vec: neither fails.
+    let _ = serde_json::to_writer(&mut *out, &line);
+    out.push(b'\n');
 }
 
 /// Serializes what can be displayed, as a string.
@@ -217,6 +252,8 @@ mod tests {
         let mut out = String::new();
         time(1_622_136_054, Format::Text, &mut out);
         assert_eq!(out, "27/May/2021:17:20:54 +0000");
-        assert_eq!(Seconds(Duration::from_micros(61_002_900)).to_string(), "61.002");
+        let mut out = Vec::new();
+        seconds(&mut out, Duration::from_micros(61_002_900));
+        assert_eq!(out, b"61.002");
     }
 }

@@ -12,15 +12,24 @@ use crate::model::HostName;
 /// header, which must not name another host (RFC 9113 section 8.3.1; RFC 9112 section 3.2.2 would ignore the header, but two
 /// hosts in one request are the mark of an attempt to pass one and reach the other).
 ///
+/// `usual` is the host that most requests of the connection name: those are spared the parsing.
+///
 /// # Errors
 /// A request without a host, with several, or with one that is no host name (RFC 9112 section 3.2).
-pub(super) fn of(uri: &Uri, headers: &HeaderMap) -> Result<(HostName, HeaderValue), ProxyError> {
+pub(super) fn of(
+    uri: &Uri,
+    headers: &HeaderMap,
+    usual: Option<&HostName>,
+) -> Result<(HostName, HeaderValue), ProxyError> {
     let mut values = headers.get_all(HOST).iter();
     let header = values.next();
     if values.next().is_some() {
         return Err(ProxyError::Malformed("more than one Host header"));
     }
-    let parse = |authority: &str| HostName::parse(authority).ok_or(ProxyError::Malformed("the host is no host name"));
+    let parse = |authority: &str| match usual {
+        Some(usual) if usual.as_str() == authority => Ok(usual.clone()),
+        _ => HostName::parse(authority).ok_or(ProxyError::Malformed("the host is no host name")),
+    };
     let in_header = match header {
         Some(value) => {
             let text = value.to_str().map_err(|_| ProxyError::Malformed("the host is no host name"))?;
@@ -67,9 +76,11 @@ mod tests {
             for host in hosts {
                 headers.append(HOST, HeaderValue::from_str(host).unwrap());
             }
-            let found = of(&uri.parse().unwrap(), &headers).ok();
-            let found = found.as_ref().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
-            assert_eq!(found, expected, "{uri} {hosts:?}");
+            for usual in [None, HostName::parse("a.test"), HostName::parse("b.test")] {
+                let found = of(&uri.parse().unwrap(), &headers, usual.as_ref()).ok();
+                let found = found.as_ref().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
+                assert_eq!(found, expected, "{uri} {hosts:?} {usual:?}");
+            }
         }
     }
 }

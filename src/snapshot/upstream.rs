@@ -15,12 +15,15 @@ pub struct Endpoint {
     pub address: Address,
     /// Idle connections.
     pub idle: Pool<Box<Connection>>,
+    /// The address as text, for logs: made once, not per request. Not escaped.
+    pub text: Box<str>,
 }
 
 impl Endpoint {
     /// An endpoint without connections.
     pub fn new(address: Address) -> Self {
-        Self { address, idle: Pool::default() }
+        let text = address.to_string().into();
+        Self { address, idle: Pool::default(), text }
     }
 }
 

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::name::rfc4514;
+
 /// What a certificate says about its holder: for rules, headers, logs and `explain`. Text may hold any character.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -36,20 +38,22 @@ impl Holder {
     /// Reads a certificate; `None` for what is none.
     pub fn read(der: &CertificateDer<'_>) -> Option<Self> {
         let (rest, certificate) = X509Certificate::from_der(der).ok()?;
-        if !rest.is_empty() {
-            return None;
-        }
+        rest.is_empty().then(|| Self::of(der, &certificate))?
+    }
+
+    /// The same of a certificate that has been parsed; `None` where its subject alternative name is broken.
+    pub(super) fn of(der: &[u8], certificate: &X509Certificate<'_>) -> Option<Self> {
         let mut holder = Self {
             certificate_sha256: sha256(der),
             dns: Vec::new(),
             emails: Vec::new(),
             ips: Vec::new(),
-            issuer: certificate.issuer().to_string(),
+            issuer: rfc4514(certificate.issuer()),
             not_after: certificate.validity().not_after.timestamp(),
             not_before: certificate.validity().not_before.timestamp(),
             public_key_sha256: sha256(certificate.public_key().raw),
             serial: certificate.serial.to_bytes_be(),
-            subject: certificate.subject().to_string(),
+            subject: rfc4514(certificate.subject()),
             uris: Vec::new(),
         };
         let names = certificate.subject_alternative_name().ok()?;
@@ -71,7 +75,8 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+/// SHA-256.
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut sum = [0; 32];
     sum.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
     sum

@@ -1,0 +1,197 @@
+//! Class C: TLS for one host, the request for another (Traefik CVE-2022-23632 and GHSA-5r4w-85f3-pw66, Emissary
+//! CVE-2021-36371, Contour #1493).
+
+use crate::attacker::{Attacker, ways};
+use crate::client::{Connection, raw};
+use crate::objects::{client_tls, tls, trusts};
+use crate::pki::PKI;
+use crate::s_client::{get, s_client};
+use crate::stage::Stage;
+use crate::upstream::text;
+
+/// Hosts without client authentication.
+const OPEN: [&str; 2] = ["open.test", "open.wild.test"];
+
+/// Hosts with it; the last one is covered by a wildcard's policy, but not by its certificate.
+const PROTECTED: [&str; 6] =
+    ["exact.test", "other.test", "xn--bcher-kva.test", "a.wild.test", "xn--bcher-kva.wild.test", "b.a.wild.test"];
+
+async fn stage() -> Stage {
+    Stage::new([
+        tls("open", &OPEN),
+        client_tls("exact", &["exact.test", "twin.test", "xn--bcher-kva.test", "*.wild.test"], trusts("clients")),
+        client_tls("other", &["other.test"], trusts("others")),
+    ])
+    .await
+}
+
+/// Ways to write one host.
+fn forms(host: &str) -> [String; 6] {
+    let upper = host.to_ascii_uppercase();
+    [
+        host.to_owned(),
+        upper.clone(),
+        format!("{host}."),
+        format!("{host}:443"),
+        format!("{upper}.:8443"),
+        format!("{host}:"),
+    ]
+}
+
+#[tokio::test]
+async fn class_c_a_connection_of_an_open_host_reaches_no_protected_host() {
+    let stage = stage().await;
+    for (version, alpn) in ways() {
+        let attacker = Attacker::new(version, alpn, Some(&PKI.clients.client()));
+        for sni in OPEN {
+            let mut later = attacker.connect(stage.https, sni).await.connection;
+            assert_eq!(later.status(sni, "/").await, Some(200), "the host of the connection is served");
+            let before = stage.passed();
+            for host in PROTECTED {
+                for form in forms(host) {
+                    let status = later.status(&form, "/").await;
+                    assert_eq!(status, Some(421), "{version:?} {alpn} {sni} {form}: a later request");
+                }
+                let first = attacker.status(stage.https, sni, host).await;
+                assert_eq!(first, Some(421), "{version:?} {alpn} {sni} {host}: the first request");
+            }
+            assert_eq!(stage.passed(), before);
+            assert_eq!(later.status(sni, "/").await, Some(200), "the connection goes on for its own host");
+        }
+    }
+}
+
+#[tokio::test]
+async fn class_c_a_certificate_for_one_policy_opens_no_host_of_another() {
+    let stage = stage().await;
+    for (version, alpn) in ways() {
+        let good = Attacker::new(version, alpn, Some(&PKI.clients.client()));
+        let mut connection = good.connect(stage.https, "exact.test").await.connection;
+        for (host, expected) in [("exact.test", 200), ("other.test", 421), ("open.test", 421), ("b.a.wild.test", 200)] {
+            for form in forms(host) {
+                let before = stage.passed();
+                assert_eq!(connection.status(&form, "/").await, Some(expected), "{version:?} {alpn} {form}");
+                assert_eq!(stage.passed() - before, usize::from(expected == 200));
+            }
+        }
+        let before = stage.passed();
+        let bad = Attacker::new(version, alpn, Some(&PKI.others.client()));
+        let none = Attacker::new(version, alpn, None);
+        for host in ["exact.test", "twin.test", "a.wild.test"] {
+            for attacker in [&bad, &none] {
+                assert_eq!(attacker.status(stage.https, host, host).await, Some(400), "{version:?} {alpn} {host}");
+                assert_eq!(
+                    attacker.status(stage.https, host, "other.test").await,
+                    Some(421),
+                    "{version:?} {alpn} {host}"
+                );
+            }
+        }
+        assert_eq!(stage.passed(), before);
+    }
+}
+
+#[tokio::test]
+async fn class_c_no_sni_an_unknown_one_or_an_address_completes_no_handshake() {
+    let stage = stage().await;
+    for (version, alpn) in ways() {
+        let attacker = Attacker::new(version, alpn, Some(&PKI.clients.client()));
+        // rustls sends no SNI for an address.
+        for sni in ["127.0.0.1", "unknown.test", "wild.test", "b.a.wild.test"] {
+            let error = attacker.stream(stage.https, sni).await.unwrap_err();
+            assert!(error.to_string().contains("UnrecognisedName"), "{version:?} {alpn} {sni}: {error}");
+        }
+    }
+    for sni in
+        ["127.0.0.1", "open.test/", "open.test:443", " open.test", "*.wild.test", "open..test", "ex\u{e4}ct.test"]
+    {
+        let output = s_client(stage.https, &["-servername", sni], &get("exact.test")).await;
+        assert!(output.contains("New, (NONE)"), "{sni}: the handshake completed: {output}");
+    }
+    assert_eq!(stage.passed(), 0);
+}
+
+#[tokio::test]
+async fn class_c_an_sni_in_another_form_is_the_same_host() {
+    let stage = stage().await;
+    for (sni, host, expected) in [
+        ("EXACT.TEST", "exact.test", "400"),
+        ("exact.test.", "exact.test", "400"),
+        ("A.Wild.Test.", "a.wild.test", "400"),
+        ("Open.Test", "exact.test", "421"),
+        ("OPEN.TEST.", "EXACT.test.", "421"),
+        ("OPEN.WILD.TEST", "a.wild.test", "421"),
+    ] {
+        for version in ["-tls1_2", "-tls1_3"] {
+            let output = s_client(stage.https, &[version, "-servername", sni], &get(host)).await;
+            assert!(output.contains(&format!("HTTP/1.1 {expected}")), "{version} {sni} {host}: {output}");
+        }
+    }
+    assert_eq!(stage.passed(), 0);
+}
+
+#[tokio::test]
+async fn class_c_two_hosts_in_one_request_reach_neither() {
+    let stage = stage().await;
+    let attacker = Attacker::new(&rustls::version::TLS13, "http/1.1", None);
+    for (head, expected) in [
+        ("GET https://exact.test/ HTTP/1.1\r\nHost: open.test", "400"),
+        ("GET https://open.test/ HTTP/1.1\r\nHost: exact.test", "400"),
+        ("GET https://exact.test/ HTTP/1.1\r\nHost: exact.test", "421"),
+        ("GET http://EXACT.test:80/ HTTP/1.1\r\nHost: exact.test", "421"),
+        ("GET / HTTP/1.1\r\nHost: open.test\r\nHost: exact.test", "400"),
+        ("GET / HTTP/1.1\r\nHost: exact.test\r\nHost: open.test", "400"),
+        ("GET / HTTP/1.1\r\nHost: open.test, exact.test", "400"),
+        ("GET / HTTP/1.1\r\nHost: open.test@exact.test", "400"),
+        ("GET https://open.test@exact.test/ HTTP/1.1\r\nHost: open.test", "400"),
+        ("GET / HTTP/1.1\r\nHost: exact.test/open.test", "400"),
+        ("GET / HTTP/1.1\r\nHost: exact.test%2eopen.test", "400"),
+        ("GET / HTTP/1.1\r\nHost: exact.test\t", "421"),
+        ("GET / HTTP/1.1\r\nHost : exact.test", "400"),
+        ("GET / HTTP/1.1\r\nHost: open.test\r\n exact.test", "400"),
+        ("GET / HTTP/1.1\r\nHost: b\u{fc}cher.test", "400"),
+        ("GET / HTTP/1.1\r\nHost:", "400"),
+        ("GET / HTTP/1.1\r\nX: 1", "400"),
+        ("CONNECT exact.test:443 HTTP/1.1\r\nHost: exact.test:443", "405"),
+    ] {
+        let request = format!("{head}\r\nConnection: close\r\n\r\n");
+        for (listener, answer) in [
+            ("TLS", attacker.raw(stage.https, "open.test", &request).await),
+            ("plaintext", raw(stage.http, &request).await),
+        ] {
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{listener} {head:?}: {answer}");
+        }
+    }
+    assert_eq!(stage.passed(), 0);
+}
+
+#[tokio::test]
+async fn class_c_authority_and_host_of_an_http2_request_must_agree() {
+    let stage = stage().await;
+    let attacker = Attacker::new(&rustls::version::TLS13, "h2", None);
+    for (authority, host, expected) in [
+        ("exact.test", "open.test", 400),
+        ("open.test", "exact.test", 400),
+        ("exact.test", "exact.test", 421),
+        ("open.test", "open.test@exact.test", 400),
+    ] {
+        let mut connection = attacker.connect(stage.https, "open.test").await.connection;
+        let request = connection.request("GET", authority, "/").header("host", host).body(text("")).unwrap();
+        let status = connection.send(request).await.unwrap().status();
+        assert_eq!(status, expected, "{authority} {host}");
+    }
+    assert_eq!(stage.passed(), 0);
+}
+
+#[tokio::test]
+async fn class_c_the_plaintext_port_serves_no_protected_host() {
+    let stage = stage().await;
+    let mut connection = Connection::plain(stage.http).await;
+    for host in PROTECTED {
+        for form in forms(host) {
+            assert_eq!(connection.status(&form, "/").await, Some(421), "{form}");
+        }
+    }
+    assert_eq!(stage.passed(), 0);
+    assert_eq!(connection.status("open.test", "/").await, Some(200));
+}
