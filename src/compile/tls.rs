@@ -175,7 +175,7 @@ fn host_tls(
     let auth = match &policy {
         Policy::Open => Ok(None),
         Policy::Refuse(why) => Err(why.clone()),
-        Policy::Require(auth) => Ok(Some(&**auth)),
+        Policy::Require(auth) => Ok(Some(auth)),
     };
     let server = auth.and_then(|auth| {
         let certificate = certificate.as_ref().map_err(|why| Arc::new(why.clone()))?;

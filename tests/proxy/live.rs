@@ -9,6 +9,8 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use portcullis::model::{ClientSettings, Invalid, Mode, Reason};
 use portcullis::proxy::Settings;
 use portcullis::snapshot::Policy;
@@ -33,7 +35,9 @@ fn patient() -> Settings {
 }
 
 fn policy(change: impl FnOnce(&mut ClientSettings)) -> Policy {
-    PKI.clients.policy_with(change)
+    let mut settings = ClientSettings { depth: 1, ..ClientSettings::default() };
+    change(&mut settings);
+    PKI.clients.policy_of(settings)
 }
 
 async fn closes(client: &mut Connection) -> bool {
@@ -263,6 +267,36 @@ async fn a_websocket_ends_at_once() {
     scene.publish(with(PKI.others.policy()));
     let end = tokio::time::timeout(SOON, stream.read(&mut echoed)).await.expect("the tunnel stays open");
     assert!(!end.is_ok_and(|read| read > 0));
+}
+
+#[tokio::test]
+async fn a_websocket_is_held_to_the_policy_of_its_own_host() {
+    let upstream = echo().await;
+    let (sni, host) = ("live-sni.test", "live-tunnel.test");
+    let with = |policy: Policy, of_host: Policy| {
+        let mut route = route(&[endpoint(upstream.address)]);
+        route.websocket = true;
+        config().tls(sni, policy).tls(host, of_host).route(host, route)
+    };
+    let ends = async |stream: &mut TokioIo<Upgraded>| {
+        let end = tokio::time::timeout(SOON, stream.read(&mut [0])).await.expect("the tunnel stays open");
+        assert!(!end.is_ok_and(|read| read > 0));
+    };
+    let scene = with(PKI.clients.policy(), PKI.clients.policy()).start_with(patient());
+    let client = Connection::secure(scene.https, "http/1.1", sni, Some(&PKI.clients.client())).await;
+    let mut stream = websocket(client, host).await;
+    scene.publish(with(PKI.clients.policy(), PKI.others.policy()));
+    ends(&mut stream).await;
+    let line = format!("sni: \"{sni}\", host: \"{host}\"");
+    ERRORS.with(&["unknown issuer, closing the connection", &line]).await;
+
+    scene.publish(with(Policy::Open, Policy::Open));
+    let secure = Connection::secure(scene.https, "http/1.1", sni, None).await;
+    let (mut secure, mut plain) =
+        (websocket(secure, host).await, websocket(Connection::plain(scene.http).await, host).await);
+    scene.publish(with(Policy::Open, PKI.clients.policy()));
+    ends(&mut secure).await;
+    ends(&mut plain).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

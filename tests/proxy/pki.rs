@@ -79,14 +79,17 @@ impl Authority {
 
     /// The policy that trusts this authority.
     pub(crate) fn policy(&self) -> Policy {
-        self.policy_with(|_| {})
+        self.policy_with(ClientSettings::default())
     }
 
-    /// The policy that trusts this authority, with other settings.
-    pub(crate) fn policy_with(&self, change: impl FnOnce(&mut ClientSettings)) -> Policy {
+    /// The policy that trusts this authority, with a depth of 1 and other settings.
+    pub(crate) fn policy_with(&self, settings: ClientSettings) -> Policy {
+        self.policy_of(ClientSettings { depth: 1, ..settings })
+    }
+
+    /// The policy that trusts this authority, with these settings.
+    pub(crate) fn policy_of(&self, settings: ClientSettings) -> Policy {
         let anchors = Anchors::from_pem(self.certificate.pem().as_bytes()).unwrap();
-        let mut settings = ClientSettings { depth: 1, ..ClientSettings::default() };
-        change(&mut settings);
         Policy::Require(Arc::new(ClientAuth::new(anchors, None, settings).unwrap()))
     }
 }
