@@ -239,3 +239,6 @@ fn check(certificate: &X509Certificate<'_>) -> Result<bool, String> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;
