@@ -100,8 +100,8 @@ async fn names_with_control_characters_stay_on_one_line() {
     .await;
     let problems = stage.problems("bad");
     assert!(problems[0].starts_with("spec.client.caSecret"), "{problems:?}");
-    let status = Attacker::new(&rustls::version::TLS13, "h2", Some(&root.client(|_| ()))).status(stage.https, HOST, HOST);
-    assert_eq!(status.await, None);
+    let attacker = Attacker::new(&rustls::version::TLS13, "h2", Some(&root.client(|_| ())));
+    assert_eq!(attacker.status(stage.https, HOST, HOST).await, None);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Class H: certificates of a trusted authority whose holder is somebody else than they seem to say (Envoy CVE-2022-21656,
 //! CVE-2022-21657 and CVE-2026-47778).
 
-use rcgen::{CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose, Ia5String, SanType};
+use rcgen::{CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose, SanType, string::Ia5String};
 use serde_json::{Value, json};
 
 use crate::attacker::{Attacker, ways};
