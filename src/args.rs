@@ -20,14 +20,86 @@ pub struct Args {
 
 /// What the program can do.
 #[derive(Clone, Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one value in a process")]
 pub enum Command {
+    /// Read manifests and say everything that is wrong with them, with file and line. The exit code is 1 where something is.
+    Check(CheckOptions),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
     /// Make a CA, certificates, a backend and manifests in a folder, serve them, and say what to try.
     Demo(DemoOptions),
+    /// Say which objects decide about a request, and how: why a client is let in or refused. The exit code is 0 where the
+    /// request would be served, 1 where it would be refused, 2 where the question cannot be answered.
+    Explain(ExplainOptions),
     /// Serve: from Kubernetes, from directories of manifests, or both.
     Run(RunOptions),
+}
+
+/// Which objects are ours.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClassOptions {
+    /// `spec.controller` of the IngressClasses to serve.
+    #[arg(long, env = "PORTCULLIS_CONTROLLER_NAME", default_value = "apisix.apache.org/apisix-ingress-controller")]
+    pub controller_name: String,
+
+    /// The ingress class to serve even where there is no IngressClass object. Objects without a class are always served.
+    #[arg(long, env = "PORTCULLIS_INGRESS_CLASS", default_value = "apisix")]
+    pub ingress_class: String,
+}
+
+/// Options of `portcullis check`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckOptions {
+    /// Which objects are ours.
+    #[command(flatten)]
+    pub class: ClassOptions,
+
+    /// A directory (or file) of manifests; repeatable.
+    #[arg(long, env = "PORTCULLIS_MANIFESTS", required = true, value_delimiter = ',')]
+    pub manifests: Vec<PathBuf>,
+}
+
+/// Options of `portcullis explain`.
+#[derive(Clone, Debug, clap::Args)]
+#[group(id = "configuration", required = true, multiple = false, args = ["live", "manifests"])]
+pub struct ExplainOptions {
+    /// The request: `https://host[:port]/path`; `http://` means the plaintext port.
+    pub url: String,
+
+    /// With `--manifests`: as of `portcullis run`.
+    #[arg(long, env = "PORTCULLIS_ALLOW_PLAINTEXT_CLIENT_AUTH")]
+    pub allow_plaintext_client_auth: bool,
+
+    /// The time to judge certificates at, as `2026-11-21T13:00:00Z`; now where it is left out.
+    #[arg(long)]
+    pub at: Option<jiff::Timestamp>,
+
+    /// A PEM file with the client's certificate, then the intermediates that the client sends. Keys in it are not read.
+    #[arg(long)]
+    pub cert: Option<PathBuf>,
+
+    /// Which objects are ours, with `--manifests`.
+    #[command(flatten)]
+    pub class: ClassOptions,
+
+    /// Ask the process whose admin address this is. It answers from its own machine only.
+    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, default_missing_value = "http://127.0.0.1:9091")]
+    pub live: Option<String>,
+
+    /// Answer from these manifests: a directory or file; repeatable.
+    #[arg(long, value_delimiter = ',')]
+    pub manifests: Vec<PathBuf>,
+
+    /// The request's method.
+    #[arg(long, default_value = "GET")]
+    pub method: String,
+
+    /// How the answer looks.
+    #[arg(long, default_value = "text")]
+    pub output: Format,
+
+    /// The host that the client names in the TLS handshake, where it is not the URL's; empty for none.
+    #[arg(long)]
+    pub sni: Option<String>,
 }
 
 /// Options of `portcullis demo`.
@@ -50,9 +122,9 @@ pub struct RunOptions {
     #[arg(long, env = "PORTCULLIS_ALLOW_PLAINTEXT_CLIENT_AUTH")]
     pub allow_plaintext_client_auth: bool,
 
-    /// `spec.controller` of the IngressClasses to serve.
-    #[arg(long, env = "PORTCULLIS_CONTROLLER_NAME", default_value = "apisix.apache.org/apisix-ingress-controller")]
-    pub controller_name: String,
+    /// Which objects are ours.
+    #[command(flatten)]
+    pub class: ClassOptions,
 
     /// How long requests under way may take to finish after SIGTERM.
     #[arg(long, env = "PORTCULLIS_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
@@ -65,10 +137,6 @@ pub struct RunOptions {
     /// Addresses for TLS; repeatable.
     #[arg(long, env = "PORTCULLIS_HTTPS_LISTEN", default_value = "0.0.0.0:9443", value_delimiter = ',')]
     pub https_listen: Vec<SocketAddr>,
-
-    /// The ingress class to serve even where there is no IngressClass object. Objects without a class are always served.
-    #[arg(long, env = "PORTCULLIS_INGRESS_CLASS", default_value = "apisix")]
-    pub ingress_class: String,
 
     /// Follow the Kubernetes API server: of the cluster the program runs in, or of the current kubeconfig. On by itself in a
     /// cluster without `--manifests`.
@@ -122,6 +190,18 @@ mod tests {
         assert_eq!(run.drain_timeout, Duration::from_secs(30));
         assert_eq!(run.http_listen, ["0.0.0.0:9080".parse().unwrap()]);
         assert!(!run.allow_plaintext_client_auth);
+    }
+
+    #[test]
+    fn a_question_needs_one_configuration() {
+        let parse =
+            |options: &[&str]| Args::try_parse_from([&["portcullis", "explain", "https://a.test/"], options].concat());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--live", "--manifests", "x"]).is_err());
+        assert!(parse(&["--manifests", "x"]).is_ok());
+        let Command::Explain(live) = parse(&["--live"]).unwrap().command else { panic!("another command") };
+        assert_eq!(live.live.as_deref(), Some("http://127.0.0.1:9091"));
+        assert_eq!((live.url.as_str(), live.output), ("https://a.test/", Format::Text));
     }
 
     #[test]

@@ -67,8 +67,13 @@ pub struct Upload {
     frames: AtomicU32,
     state: AtomicU32,
     /// Removes what the downstream may not say from the body's trailers.
-    strip: fn(&mut HeaderMap),
+    strip: Strip,
+    /// Names that the downstream may not use, beside those that `strip` knows.
+    reserved: Arc<[Arc<str>]>,
 }
+
+/// Removes what a downstream may not say from trailers: names that it knows, and those of a list.
+pub type Strip = fn(&mut HeaderMap, &[Arc<str>]);
 
 /// Whom a request body waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,16 +89,16 @@ pub enum UploadState {
 }
 
 impl Upload {
-    /// A body of which nothing was asked for yet, and what `strip` removes from its trailers.
-    pub fn new(strip: fn(&mut HeaderMap)) -> Self {
-        Self { frames: AtomicU32::default(), state: AtomicU32::default(), strip }
+    /// A body of which nothing was asked for yet, and what is removed from its trailers.
+    pub fn new(strip: Strip, reserved: Arc<[Arc<str>]>) -> Self {
+        Self { frames: AtomicU32::default(), state: AtomicU32::default(), strip, reserved }
     }
 
     /// The frame as the upstream may see it.
     fn pass(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
         match frame.into_trailers() {
             Ok(mut trailers) => {
-                (self.strip)(&mut trailers);
+                (self.strip)(&mut trailers, &self.reserved);
                 Frame::trailers(trailers)
             }
             Err(frame) => frame,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module with the modules of this crate that it may import. What is not listed may not be imported.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("admin", &["metrics", "readiness", "snapshot"]),
+    ("admin", &["explain", "metrics", "readiness", "snapshot"]),
     ("alarm", &[]),
     ("api", &[]),
     ("app", &["*"]),
@@ -15,11 +15,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("compile", &["model", "snapshot", "trust", "world"]),
     ("demo", &["app", "args", "log"]),
     ("drain", &[]),
+    ("explain", &["compile", "model", "proxy", "snapshot", "trust"]),
+    ("inspect", &["args", "compile", "explain", "log", "model", "snapshot", "source", "trust", "world"]),
     ("layers", &["*"]),
     ("lib", &[]),
     ("log", &[]),
-    ("main", &["app", "args", "demo", "log", "api"]),
-    ("metrics", &["snapshot"]),
+    ("main", &["app", "args", "demo", "inspect", "log", "api"]),
+    ("metrics", &["snapshot", "trust"]),
     ("model", &[]),
     ("pool", &[]),
     ("proxy", &["alarm", "body", "drain", "log", "metrics", "model", "pool", "snapshot", "trust"]),

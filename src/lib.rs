@@ -22,10 +22,13 @@ pub mod proxy;
 
 pub mod status;
 
+pub mod explain;
+
 pub mod admin;
 pub mod app;
 pub mod args;
 pub mod demo;
+pub mod inspect;
 
 pub mod alarm;
 pub mod body;

@@ -17,6 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::snapshot::{Current, Snapshot};
+use crate::trust::Cause;
 
 /// Classes of status, in the order of the counters.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -25,12 +26,18 @@ type Labels = Vec<(&'static str, &'static str)>;
 
 /// What the process counts.
 pub struct Metrics {
+    /// Requests that were served, and would have been refused by a policy that is not in the mode `Observe`.
+    pub client_auth_observed: ClientAuthObserved,
     /// Client certificates refused.
     pub client_auth_refused: ClientAuthRefused,
+    /// Connections closed because their client is not let in any more.
+    pub client_connections_closed: ClientConnectionsClosed,
     /// Downstream connections.
     pub connections: Connections,
     /// From the request's head to the end of the response's body.
     pub duration: Arc<Durations>,
+    /// The generation of the snapshot that every open connection has been held to.
+    pub enforced_generation: Gauge,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Requests answered with 421.
@@ -42,6 +49,21 @@ pub struct Metrics {
     registry: Registry,
 }
 
+/// `portcullis_client_auth_observed_total{reason}`.
+#[derive(Debug)]
+pub struct ClientAuthObserved {
+    by_cause: [Counter; Cause::ALL.len()],
+    misdirected: Counter,
+}
+
+impl ClientAuthObserved {
+    /// Counts a request; `None` is for one whose connection could not be used for its host.
+    pub fn count(&self, cause: Option<Cause>) {
+        let counter = cause.and_then(|cause| self.by_cause.get(cause as usize)).unwrap_or(&self.misdirected);
+        counter.inc();
+    }
+}
+
 /// `portcullis_client_auth_refused_total{reason}`.
 #[derive(Debug)]
 pub struct ClientAuthRefused {
@@ -51,6 +73,23 @@ pub struct ClientAuthRefused {
     pub not_verified: Counter,
     /// The host's policy itself is unusable.
     pub unusable_policy: Counter,
+}
+
+/// `portcullis_client_connections_closed_total{reason}`.
+#[derive(Debug)]
+pub struct ClientConnectionsClosed {
+    /// The host is not configured any more.
+    pub host_gone: Counter,
+    /// The host's policy itself is unusable.
+    pub unusable_policy: Counter,
+    refused: [Counter; Cause::ALL.len()],
+}
+
+impl ClientConnectionsClosed {
+    /// The client does not satisfy the policy any more.
+    pub fn refused(&self, cause: Cause) -> &Counter {
+        &self.refused[cause as usize]
+    }
 }
 
 /// `portcullis_connections{listener}`, open ones.
@@ -139,6 +178,17 @@ impl Metrics {
         };
 
         let family = Family::<Labels, Counter>::default();
+        registry.register(
+            "client_auth_observed",
+            "Requests served that would be refused if the policy were enforced",
+            family.clone(),
+        );
+        let client_auth_observed = ClientAuthObserved {
+            by_cause: Cause::ALL.map(|cause| of(&family, &[("reason", cause.as_str())])),
+            misdirected: of(&family, &[("reason", "misdirected")]),
+        };
+
+        let family = Family::<Labels, Counter>::default();
         registry.register("client_auth_refused", "Requests refused by a host's client authentication", family.clone());
         let reason = |name| of(&family, &[("reason", name)]);
         let client_auth_refused = ClientAuthRefused {
@@ -146,6 +196,26 @@ impl Metrics {
             not_verified: reason("not_verified"),
             unusable_policy: reason("unusable_policy"),
         };
+
+        let family = Family::<Labels, Counter>::default();
+        registry.register(
+            "client_connections_closed",
+            "Open connections closed because their client is not let in any more",
+            family.clone(),
+        );
+        let reason = |name| of(&family, &[("reason", name)]);
+        let client_connections_closed = ClientConnectionsClosed {
+            host_gone: reason("host_gone"),
+            refused: Cause::ALL.map(|cause| reason(cause.as_str())),
+            unusable_policy: reason("unusable_policy"),
+        };
+
+        let enforced_generation = Gauge::default();
+        registry.register(
+            "enforced_generation",
+            "The generation of the configuration that every open connection has been held to",
+            enforced_generation.clone(),
+        );
 
         let misdirected = Counter::default();
         registry.register(
@@ -171,7 +241,19 @@ impl Metrics {
         registry.register("upstream_retries", "Requests sent again after a closed idle connection", retries.clone());
         registry.register("upstream_reuses", "Requests sent on a connection used before", reuses.clone());
 
-        Self { client_auth_refused, connections, duration, handshakes, misdirected, requests, upstream, registry: all }
+        Self {
+            client_auth_observed,
+            client_auth_refused,
+            client_connections_closed,
+            connections,
+            duration,
+            enforced_generation,
+            handshakes,
+            misdirected,
+            requests,
+            upstream,
+            registry: all,
+        }
     }
 
     /// The metrics in OpenMetrics text.

@@ -128,8 +128,8 @@ async fn start_control(
     }
     tokio::spawn(problems::log(report, manifests));
     let context = Context {
-        class: options.ingress_class.clone().into(),
-        controller: options.controller_name.clone().into(),
+        class: options.class.ingress_class.clone().into(),
+        controller: options.class.controller_name.clone().into(),
         tls: TlsContext::new()?,
     };
     let outputs = control::Outputs { current, published: published_sender, referenced: referenced_sender, reports };

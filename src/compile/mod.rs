@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub use report::{Condition, ObjectReport, Report};
 pub use tls_config::{TlsContext, server_config};
 
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, identity_headers};
 use crate::world::World;
 
 /// What compilation needs to know beside the objects; fixed for the life of the process.
@@ -44,7 +44,8 @@ pub fn compile(world: &World, context: &Context, previous: &Snapshot) -> Compile
     let mut report = Report::default();
     let tls = tls::compile(world, context, previous, &mut report);
     let (routes, carried) = routes::compile(world, context, previous, &mut report);
-    let snapshot = Snapshot { carried, generation: previous.generation + 1, routes, tls };
+    let identity_headers = identity_headers(&tls);
+    let snapshot = Snapshot { carried, generation: previous.generation + 1, identity_headers, routes, tls };
     Compiled { report, snapshot }
 }
 

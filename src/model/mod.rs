@@ -6,6 +6,7 @@ mod client_auth;
 mod host;
 mod id;
 mod invalid;
+mod normal_path;
 mod path;
 mod problem;
 mod route;
@@ -20,6 +21,7 @@ pub use client_auth::{
 pub use host::{HostName, HostPattern};
 pub use id::{Kind, Meta, ObjectKey, ObjectRef, SourceId};
 pub use invalid::{Invalid, Reason};
+pub use normal_path::normal_path;
 pub use path::PathPattern;
 pub use problem::{Effect, Problem};
 pub use route::{BackendRef, Granularity, Methods, PortRef, Route, Rule, Timeouts};

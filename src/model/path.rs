@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// What a route's path covers.
+use super::normal_path;
+
+/// What a route's path covers: [normal](normal_path) paths.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PathPattern {
     /// The path itself.
@@ -26,10 +28,15 @@ impl PathPattern {
         if let Some(bad) = text.chars().find(|c| c.is_control() || *c == ' ' || *c == '?' || *c == '#') {
             return Err(format!("`{text}` must not hold {bad:?}"));
         }
+        let normal = |path: &str| normal_path(path).map(String::from).map_err(|why| format!("`{text}`: {why}"));
         let (pattern, rest) = text.split_once('*').map_or((text, None), |(head, tail)| (head, Some(tail)));
         match rest {
-            None => Ok(Self::Exact(pattern.into())),
-            Some("") => Ok(Self::Prefix(pattern.into())),
+            None => Ok(Self::Exact(normal(pattern)?.into())),
+            // With a letter in place of what follows: the last segment of `/a/..*` is the beginning of one, no dot segment.
+            Some("") => {
+                let with_letter = normal(&format!("{pattern}z"))?;
+                Ok(Self::Prefix(with_letter.strip_suffix('z').unwrap_or(&with_letter).into()))
+            }
             Some(_) => Err(format!("`{text}` holds a `*` before its end; only a final `*` is served")),
         }
     }
@@ -49,11 +56,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn patterns_are_in_normal_form() {
+        for (text, normal) in [
+            ("/%7eu/./%c3%a4", "/~u/%C3%A4"),
+            ("/ä*", "/%C3%A4*"),
+            ("/a/..*", "/a/..*"),
+            ("/zz*", "/zz*"),
+            ("/a/../b/*", "/b/*"),
+        ] {
+            assert_eq!(PathPattern::parse(text).unwrap().to_string(), normal);
+        }
+    }
+
+    #[test]
     fn paths_are_exact_or_end_in_a_star() {
         assert_eq!(PathPattern::parse("/a").unwrap(), PathPattern::Exact("/a".into()));
         assert_eq!(PathPattern::parse("/a*").unwrap(), PathPattern::Prefix("/a".into()));
         assert_eq!(PathPattern::parse("/*").unwrap(), PathPattern::Prefix("/".into()));
-        for text in ["", "a", "*", "/a*b", "/a/*/b", "/a?x", "/a b", "/a\n"] {
+        for text in ["", "a", "*", "/a*b", "/a/*/b", "/a?x", "/a b", "/a\n", "/%2*", "/%4*", "/a%", "/../a", "/a\\b"] {
             assert!(PathPattern::parse(text).is_err(), "{text:?}");
         }
     }

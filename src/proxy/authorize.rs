@@ -1,16 +1,31 @@
-//! Whether a connection may be used for a host. Pure: a decision from a snapshot, a connection, a host and the time.
+//! Whether a request may be served. Pure: a decision from a snapshot, a connection, a host, a path and the time.
+
+use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
 use super::downstream::Tls;
 use super::error::{Misdirected, ProxyError};
-use crate::model::HostName;
-use crate::snapshot::{Policy, Snapshot};
+use super::path;
+use super::verdict::Verdict;
+use crate::model::{HostName, Mode};
+use crate::snapshot::{ClientAuth, Policy, Snapshot};
+use crate::trust::Refusal;
 
-/// Decides whether a request for `host` may be served on a connection (`tls` is `None` for plaintext).
+/// A request that is served.
+#[derive(Debug, Default)]
+pub(super) struct Access {
+    /// Why the request would have been refused, were the host's policy not in the mode `Observe`.
+    pub(super) observed: Option<ProxyError>,
+    /// What the client has proved; `None` where the host asks for nothing.
+    pub(super) verdict: Option<Arc<Verdict>>,
+}
+
+/// Decides whether a request for `path` of `host` may be served on a connection (`tls` is `None` for plaintext).
 ///
 /// It is asked for every request and answers from the snapshot of that moment, so a connection from before a change of
-/// policy is held to the new one.
+/// policy is held to the new one. Which connection it is comes first, for skipped paths too: what a path needs is the
+/// business of the host's own policy, and on a connection that was made for another one nothing is known about the client.
 ///
 /// # Errors
 /// [`ProxyError::Misdirected`] where another connection is needed: what the host asks for is not what was asked of this
@@ -19,17 +34,42 @@ pub(super) fn authorize(
     snapshot: &Snapshot,
     tls: Option<&Tls>,
     host: &HostName,
+    path: &str,
     now: UnixTime,
     allow_plaintext_client_auth: bool,
-) -> Result<(), ProxyError> {
+) -> Result<Access, ProxyError> {
     let asked = snapshot.policy(host);
-    let Some(tls) = tls else {
-        return match asked {
-            Policy::Open => Ok(()),
-            Policy::Require(_) if allow_plaintext_client_auth => Ok(()),
-            Policy::Refuse(_) | Policy::Require(_) => Err(ProxyError::Misdirected(Misdirected::Plaintext)),
-        };
+    let usable = match tls {
+        None => plaintext(asked, allow_plaintext_client_auth),
+        Some(tls) => secure(snapshot, tls, host, asked),
     };
+    let Policy::Require(auth) = asked else { return usable.map(|_| Access::default()) };
+    match usable {
+        Ok(Some(tls)) => judged(tls.judge(auth, now), auth, path),
+        Ok(None) => Ok(Access { observed: None, verdict: Some(nobody(auth, now)) }),
+        Err(error) if auth.settings.mode == Mode::Observe => {
+            Ok(Access { observed: Some(error), verdict: Some(nobody(auth, now)) })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a host that asks for `asked` is served without TLS: where nothing is asked for, or need not be answered.
+fn plaintext<'a>(asked: &Policy, allow_client_auth: bool) -> Result<Option<&'a Tls>, ProxyError> {
+    match asked {
+        Policy::Open => Ok(None),
+        Policy::Require(auth) if allow_client_auth || auth.settings.mode == Mode::Optional => Ok(None),
+        Policy::Refuse(_) | Policy::Require(_) => Err(ProxyError::Misdirected(Misdirected::Plaintext)),
+    }
+}
+
+/// Whether what was asked of the connection is what `host` asks for.
+fn secure<'a>(
+    snapshot: &Snapshot,
+    tls: &'a Tls,
+    host: &HostName,
+    asked: &Policy,
+) -> Result<Option<&'a Tls>, ProxyError> {
     let Some(connection) = snapshot.handshake(&tls.sni) else {
         return Err(ProxyError::Misdirected(Misdirected::Gone));
     };
@@ -39,22 +79,37 @@ pub(super) fn authorize(
     {
         return Err(ProxyError::Unusable(invalid.clone()));
     }
-    if !connection.policy.same(asked) {
-        return Err(ProxyError::Misdirected(Misdirected::OtherPolicy));
+    if connection.policy.same(asked) { Ok(Some(tls)) } else { Err(ProxyError::Misdirected(Misdirected::OtherPolicy)) }
+}
+
+/// What the policy makes of its own verdict.
+fn judged(verdict: Arc<Verdict>, auth: &Arc<ClientAuth>, path: &str) -> Result<Access, ProxyError> {
+    let refusal = match &verdict.outcome {
+        Ok(_) => return Ok(Access { observed: None, verdict: Some(verdict) }),
+        Err(refusal) => refusal,
+    };
+    let mode = auth.settings.mode;
+    let not_needed = mode == Mode::Optional && *refusal == Refusal::NotPresent;
+    if not_needed || (path::is_plain(path) && auth.skip.is_match(path)) {
+        return Ok(Access { observed: None, verdict: Some(verdict) });
     }
-    match &connection.policy {
-        Policy::Open => Ok(()),
-        Policy::Require(auth) => match &tls.judge(auth, now).outcome {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(ProxyError::Refused(refusal.clone())),
-        },
-        Policy::Refuse(invalid) => Err(ProxyError::Unusable(invalid.clone())), // not reached: it is the same as nothing
+    let error = ProxyError::Refused { auth: auth.clone(), verdict: verdict.clone() };
+    if mode == Mode::Observe {
+        return Ok(Access { observed: Some(error), verdict: Some(verdict) });
     }
+    Err(error)
+}
+
+/// The verdict on a client of which nothing is known.
+fn nobody(auth: &ClientAuth, now: UnixTime) -> Arc<Verdict> {
+    Arc::new(Verdict::new(&[], auth, now))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, LazyLock};
+    use std::sync::LazyLock;
+
+    use rustls_pki_types::CertificateDer;
 
     use super::*;
     use crate::model::{ClientSettings, HostPattern, Invalid, ObjectKey};
@@ -69,7 +124,12 @@ mod tests {
 
     /// Policies of equal depth are equal.
     fn require(depth: u32) -> Policy {
-        let settings = ClientSettings { depth, ..ClientSettings::default() };
+        policy(Mode::Require, depth, &[])
+    }
+
+    fn policy(mode: Mode, depth: u32, skip: &[&str]) -> Policy {
+        let skip = skip.iter().map(|regex| (*regex).into()).collect();
+        let settings = ClientSettings { depth, mode, skip, ..ClientSettings::default() };
         let anchors = Anchors::from_pem(AUTHORITY.as_bytes()).unwrap();
         Policy::Require(Arc::new(ClientAuth::new(anchors, None, settings).unwrap()))
     }
@@ -95,18 +155,35 @@ mod tests {
         snapshot
     }
 
-    /// The verdict on a client without a certificate, in a word.
-    fn verdict(snapshot: &Snapshot, sni: Option<&str>, host: &str, allow_plaintext: bool) -> &'static str {
-        let tls = sni.map(|sni| Tls::new(HostName::parse(sni).unwrap(), Vec::new(), "TLSv1.3"));
-        let host = HostName::parse(host).unwrap();
-        match authorize(snapshot, tls.as_ref(), &host, UnixTime::now(), allow_plaintext) {
-            Ok(()) => "allowed",
-            Err(ProxyError::Refused(_)) => "refused",
-            Err(ProxyError::Unusable(_)) => "unusable",
-            Err(ProxyError::Misdirected(Misdirected::Gone)) => "gone",
-            Err(ProxyError::Misdirected(_)) => "misdirected",
-            Err(_) => "another error",
+    fn word(error: &ProxyError) -> &'static str {
+        match error {
+            ProxyError::Refused { .. } => "refused",
+            ProxyError::Unusable(_) => "unusable",
+            ProxyError::Misdirected(Misdirected::Gone) => "gone",
+            ProxyError::Misdirected(_) => "misdirected",
+            _ => "another error",
         }
+    }
+
+    /// What becomes of a request of a client that sent `chain`, in words.
+    fn access(
+        snapshot: &Snapshot,
+        (sni, chain): (Option<&str>, &[CertificateDer<'static>]),
+        (host, path): (&str, &str),
+        allow_plaintext: bool,
+    ) -> String {
+        let tls = sni.map(|sni| Tls::new(HostName::parse(sni).unwrap(), chain.to_vec(), "TLSv1.3"));
+        let host = HostName::parse(host).unwrap();
+        match authorize(snapshot, tls.as_ref(), &host, path, UnixTime::now(), allow_plaintext) {
+            Ok(Access { observed: Some(error), .. }) => format!("observed: {}", word(&error)),
+            Ok(_) => "allowed".to_owned(),
+            Err(error) => word(&error).to_owned(),
+        }
+    }
+
+    /// Of a client without a certificate.
+    fn verdict(snapshot: &Snapshot, sni: Option<&str>, host: &str, allow_plaintext: bool) -> String {
+        access(snapshot, (sni, &[]), (host, "/"), allow_plaintext)
     }
 
     #[test]
@@ -150,5 +227,63 @@ mod tests {
         }
         assert_eq!(verdict(&snapshot, None, "one.test", true), "allowed");
         assert_eq!(verdict(&snapshot, None, "broken.test", true), "misdirected");
+    }
+    #[test]
+    fn a_mode_decides_what_a_refusal_means() {
+        let snapshot = snapshot(&[
+            ("open.test", "open", Policy::Open),
+            ("one.test", "one", require(1)),
+            ("optional.test", "optional", policy(Mode::Optional, 1, &[])),
+            ("observed.test", "observed", policy(Mode::Observe, 1, &[])),
+        ]);
+        let (none, bad) = (&[][..], &[CertificateDer::from(&b"no certificate"[..])][..]);
+        for (sni, chain, host, expected) in [
+            (Some("optional.test"), none, "optional.test", "allowed"),
+            (Some("optional.test"), bad, "optional.test", "refused"),
+            (Some("optional.test"), none, "one.test", "misdirected"),
+            (Some("optional.test"), none, "open.test", "misdirected"),
+            (Some("open.test"), none, "optional.test", "misdirected"),
+            (None, none, "optional.test", "allowed"),
+            (Some("observed.test"), none, "observed.test", "observed: refused"),
+            (Some("observed.test"), bad, "observed.test", "observed: refused"),
+            (Some("observed.test"), none, "one.test", "misdirected"),
+            (Some("observed.test"), none, "open.test", "misdirected"),
+            (Some("open.test"), none, "observed.test", "observed: misdirected"),
+            (Some("gone.test"), none, "observed.test", "observed: gone"),
+            (None, none, "observed.test", "observed: misdirected"),
+        ] {
+            assert_eq!(access(&snapshot, (sni, chain), (host, "/"), false), expected, "{sni:?} {chain:?} {host}");
+        }
+        assert_eq!(verdict(&snapshot, None, "observed.test", true), "allowed");
+    }
+
+    #[test]
+    fn a_skipped_path_needs_no_certificate_on_the_connection_of_its_own_host() {
+        let snapshot = snapshot(&[
+            ("open.test", "open", Policy::Open),
+            ("skip.test", "skip", policy(Mode::Require, 1, &["^/public", "/health$"])),
+            ("optional.test", "optional", policy(Mode::Optional, 1, &["^/public"])),
+            ("observed.test", "observed", policy(Mode::Observe, 1, &["^/public"])),
+        ]);
+        let bad = &[CertificateDer::from(&b"no certificate"[..])][..];
+        for (sni, host, path, expected) in [
+            (Some("skip.test"), "skip.test", "/public", "allowed"),
+            (Some("skip.test"), "skip.test", "/public/a.css", "allowed"),
+            (Some("skip.test"), "skip.test", "/x/health", "allowed"),
+            (Some("skip.test"), "skip.test", "/x/public", "refused"),
+            (Some("skip.test"), "skip.test", "/", "refused"),
+            (Some("skip.test"), "skip.test", "/public;a", "refused"),
+            (Some("skip.test"), "skip.test", "/public/..;/admin", "refused"),
+            (Some("skip.test"), "skip.test", "/public/..%2Fadmin", "refused"),
+            (Some("skip.test"), "skip.test", "/public//admin", "refused"),
+            (Some("skip.test"), "skip.test", "/public/%252e%252e/admin", "refused"),
+            (Some("open.test"), "skip.test", "/public", "misdirected"),
+            (None, "skip.test", "/public", "misdirected"),
+            (Some("optional.test"), "optional.test", "/public", "allowed"),
+            (Some("observed.test"), "observed.test", "/public", "allowed"),
+            (Some("observed.test"), "observed.test", "/", "observed: refused"),
+        ] {
+            assert_eq!(access(&snapshot, (sni, bad), (host, path), false), expected, "{sni:?} {host} {path}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,44 +48,40 @@ const PING: Duration = Duration::from_secs(20);
 
 /// Serves a connection of a plaintext listener.
 pub(super) async fn serve_plaintext(stream: TcpStream, peer: SocketAddr, port: u16, place: Place, draining: Draining) {
-    http1(stream, Downstream::new(peer, port, None, place, draining)).await;
+    http1(stream, Arc::new(Downstream::new(peer, port, None, place, draining))).await;
 }
 
 /// Serves HTTP/1.
-pub(super) async fn http1<S>(stream: S, downstream: Downstream)
+pub(super) async fn http1<S>(stream: S, downstream: Arc<Downstream>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let downstream = Arc::new(downstream);
     let settings = &downstream.shared().settings;
     let socket = Socket::new(stream, limits(settings, Some(settings.idle_timeout)), downstream.pace.clone());
     let service = service_fn(|request| request::serve(downstream.clone(), request));
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_buf_size(HTTP1_BUFFER);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service).with_upgrades());
+    let connection = pin!(builder.serve_connection(TokioIo::new(socket), service).with_upgrades());
     let mut draining = downstream.draining.clone();
-    let served = tokio::select! {
-        biased;
-        served = connection.as_mut() => served,
-        () = draining.started() => {
+    let closing = async {
+        let drained = async {
+            draining.started().await;
             // A request may be on its way: closing now would lose it. From here on every response closes the connection.
-            if let Ok(served) = tokio::time::timeout(settings.drain_idle, connection.as_mut()).await {
-                served
-            } else {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+            tokio::time::sleep(settings.drain_idle).await;
+        };
+        tokio::select! {
+            () = drained => {}
+            () = downstream.close.notified() => {}
         }
     };
-    ended(&downstream, served);
+    ended(&downstream, serve(connection, |connection| connection.graceful_shutdown(), &downstream, closing).await);
 }
 
 /// Serves HTTP/2.
-pub(super) async fn http2<S>(stream: S, downstream: Downstream)
+pub(super) async fn http2<S>(stream: S, downstream: Arc<Downstream>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let downstream = Arc::new(downstream);
     let settings = &downstream.shared().settings;
     let socket = Socket::new(stream, limits(settings, None), downstream.pace.clone());
     let service = service_fn(|request| {
@@ -105,17 +101,38 @@ where
         .max_local_error_reset_streams(LOCAL_RESETS)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_send_buf_size(SEND_BUFFER);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let mut draining = downstream.draining.clone();
-    let served = tokio::select! {
+    let closing = closing(&downstream, &mut draining);
+    ended(&downstream, serve(connection, |connection| connection.graceful_shutdown(), &downstream, closing).await);
+}
+
+/// Serves until the connection has ended. Once `closing` is ready it is told to `shut_down`: it takes no further request and
+/// finishes what is under way; for a client that is not let in any more within [`Settings::trust_grace`].
+async fn serve<C>(
+    mut connection: Pin<&mut C>,
+    shut_down: impl FnOnce(Pin<&mut C>),
+    downstream: &Downstream,
+    closing: impl Future<Output = ()>,
+) -> hyper::Result<()>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    tokio::select! {
+        biased;
+        served = connection.as_mut() => return served,
+        () = closing => {}
+    }
+    shut_down(connection.as_mut());
+    let late = async {
+        downstream.distrusted().await;
+        tokio::time::sleep(downstream.shared().settings.trust_grace).await;
+    };
+    tokio::select! {
         biased;
         served = connection.as_mut() => served,
-        () = closing(&downstream, &mut draining) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    ended(&downstream, served);
+        () = late => Ok(()),
+    }
 }
 
 /// Waits until the connection should take no further streams: the drain, a refused client, or nothing to do for long.

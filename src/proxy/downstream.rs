@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -10,17 +10,25 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::Notify;
 
 use super::listener::Place;
+use super::live::{Entry, Live, Role, Use};
+use super::review;
+use super::standing::Standing;
 use super::verdict::{LastVerdict, Verdict};
 use crate::drain::Draining;
 use crate::model::HostName;
-use crate::snapshot::ClientAuth;
+use crate::snapshot::{ClientAuth, HostTls};
+use crate::trust::Holder;
 
 /// A downstream connection, shared by its requests.
 #[derive(Debug)]
 pub(super) struct Downstream {
-    /// Woken when an HTTP/2 connection must not take further requests.
+    /// Woken when the connection must not take further requests.
     pub(super) close: Notify,
+    /// Whether its client was let in and is not any more.
+    distrusted: AtomicBool,
     pub(super) draining: Draining,
+    /// Its place among the open connections of its host; TLS only.
+    entry: Option<Entry>,
     /// The client's address as text, for headers; made once per connection.
     pub(super) ip: HeaderValue,
     pub(super) peer: SocketAddr,
@@ -37,13 +45,50 @@ impl Downstream {
         let ip = HeaderValue::try_from(peer.ip().to_string()).unwrap_or(HeaderValue::from_static("-"));
         Self {
             close: Notify::new(),
+            distrusted: AtomicBool::new(false),
             draining,
+            entry: None,
             ip,
             peer,
             place,
             port_text: port.into(),
             pace: Arc::new(Pace::new()),
             tls,
+        }
+    }
+
+    /// Enters a TLS connection among those that are watched: its client had `standing` with `host`, the host of its handshake.
+    pub(super) fn watched(mut self, host: Arc<HostTls>, standing: &Standing) -> Arc<Self> {
+        let Some(tls) = &self.tls else { return Arc::new(self) };
+        let used = Use { host: tls.sni.clone(), role: Role::Handshake };
+        let downstream = Arc::new_cyclic(|weak| {
+            let shared = &self.place.shared;
+            self.entry = Some(Live::enter(shared, weak.clone(), used, Some(host.clone()), standing));
+            self
+        });
+        // What is published from here on finds the connection. What was published since the handshake may not have.
+        if let Some(entry) = &downstream.entry
+            && !entry.used().configured(&downstream.shared().current.load()).is_some_and(|now| Arc::ptr_eq(now, &host))
+        {
+            review::review(downstream.shared(), &entry.due(downstream.clone()));
+        }
+        downstream
+    }
+
+    /// Tells the connection to end, because its client is not let in any more: HTTP finishes what is under way, within
+    /// [`Settings::trust_grace`](super::Settings::trust_grace); tunnels end at once. False where that was known.
+    pub(super) fn distrust(&self) -> bool {
+        let first = !self.distrusted.swap(true, Ordering::AcqRel);
+        if first {
+            self.close.notify_one();
+        }
+        first
+    }
+
+    /// Waits until the client is not let in any more. One task may wait at a time.
+    pub(super) async fn distrusted(&self) {
+        while !self.distrusted.load(Ordering::Acquire) {
+            self.close.notified().await;
         }
     }
 
@@ -104,6 +149,16 @@ pub(super) struct Tls {
 impl Tls {
     pub(super) fn new(sni: HostName, chain: Vec<CertificateDer<'static>>, version: &'static str) -> Self {
         Self { chain, sni, verdict: LastVerdict::default(), version }
+    }
+
+    /// Whether the client sent a certificate.
+    pub(super) fn has_certificate(&self) -> bool {
+        !self.chain.is_empty()
+    }
+
+    /// The subject of the client's certificate, for logs.
+    pub(super) fn subject(&self) -> Option<String> {
+        Some(Holder::read(self.chain.first()?)?.subject)
     }
 
     /// The verdict on the client under `auth` at the time `now`. The chain is judged once per policy: again when the policy

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::header::{ALLOW, CONTENT_TYPE, LOCATION};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::exchange::Exchange;
+use super::verdict::Verdict;
 use crate::metrics::Metrics;
-use crate::model::Invalid;
-use crate::trust::Refusal;
+use crate::model::{Failure, FailureAnswer, FailureBody, Invalid};
+use crate::snapshot::ClientAuth;
+use crate::trust::{Cause, Refusal};
 
 /// Why a request was not served.
 #[derive(Debug)]
@@ -35,8 +37,8 @@ pub(super) enum ProxyError {
     NotFound,
     /// The upstream did not answer in time.
     ReadTimeout,
-    /// The client does not satisfy the host's client authentication.
-    Refused(Refusal),
+    /// The client does not satisfy the host's client authentication. The verdict is a refusal.
+    Refused { auth: Arc<ClientAuth>, verdict: Arc<Verdict> },
     /// The upstream did not take the request's body in time.
     SendTimeout,
     /// The host's client authentication is unusable.
@@ -70,7 +72,12 @@ impl ProxyError {
             Self::Connect(_) | Self::Upstream(_) | Self::UnexpectedUpgrade => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ReadTimeout | Self::SendTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Loop => StatusCode::LOOP_DETECTED,
-            Self::Malformed(_) | Self::Refused(_) | Self::Unusable(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Unusable(_) => StatusCode::BAD_REQUEST,
+            Self::Refused { auth, .. } => match &auth.settings.failure {
+                Failure::Alert => no_answer(),
+                Failure::Answer(answer) => StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_REQUEST),
+                Failure::Page => StatusCode::BAD_REQUEST,
+            },
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
@@ -78,8 +85,19 @@ impl ProxyError {
         }
     }
 
-    /// The answer's body with its content type, and `Allow` where the status asks for it.
-    pub(super) fn body(&self) -> (Bytes, [Option<(http::HeaderName, HeaderValue)>; 2]) {
+    /// Whether the connection ends without an answer.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self, Self::Refused { auth, .. } if auth.settings.failure == Failure::Alert)
+    }
+
+    /// The answer's body with its content type, and what else the status asks for.
+    pub(super) fn body(&self) -> (Bytes, [Option<(HeaderName, HeaderValue)>; 2]) {
+        if let Self::Refused { auth, .. } = self
+            && let Failure::Answer(answer) = &auth.settings.failure
+        {
+            let (bytes, field) = self.configured(answer);
+            return (bytes, [field, None]);
+        }
         // APISIX's words, `{"error_msg":"404 Route Not Found"}` among them; a 400 is nginx's page there.
         let body = match self.status().as_u16() {
             400 => BAD_REQUEST,
@@ -98,11 +116,29 @@ impl ProxyError {
         (Bytes::from_static(body.as_bytes()), [Some((CONTENT_TYPE, HeaderValue::from_static(kind))), allow])
     }
 
+    /// An answer of the user's own to a refused client.
+    fn configured(&self, answer: &FailureAnswer) -> (Bytes, Option<(HeaderName, HeaderValue)>) {
+        let field = |name, value: &str| HeaderValue::from_str(value).ok().map(|value| (name, value));
+        match &answer.body {
+            FailureBody::Problem => {
+                let title = self.status().canonical_reason().unwrap_or("Error");
+                let problem = serde_json::json!({
+                    "title": title, "status": self.status().as_u16(), "detail": self.to_string(),
+                });
+                (problem.to_string().into(), field(CONTENT_TYPE, "application/problem+json"))
+            }
+            FailureBody::Redirect(location) => (Bytes::new(), field(LOCATION, location)),
+            FailureBody::Text { content_type, text } => {
+                (Bytes::copy_from_slice(text.as_bytes()), field(CONTENT_TYPE, content_type))
+            }
+        }
+    }
+
     /// Whether the connection must not carry further requests: the client needs another one, or the rest of this request
     /// is still to come.
     pub(super) fn closes(&self) -> bool {
         match self {
-            Self::BodyTimeout | Self::Malformed(_) | Self::Refused(_) | Self::Unusable(_) => true,
+            Self::BodyTimeout | Self::Malformed(_) | Self::Refused { .. } | Self::Unusable(_) => true,
             Self::Misdirected(why) => *why == Misdirected::Gone,
             _ => false,
         }
@@ -116,12 +152,33 @@ impl ProxyError {
     /// Counts the failure.
     pub(super) fn count(&self, metrics: &Metrics) {
         match self {
-            Self::Refused(Refusal::NotPresent) => metrics.client_auth_refused.not_present.inc(),
-            Self::Refused(Refusal::NotVerified { .. }) => metrics.client_auth_refused.not_verified.inc(),
+            Self::Refused { .. } if self.cause() == Some(Cause::NotPresent) => {
+                metrics.client_auth_refused.not_present.inc()
+            }
+            Self::Refused { .. } => metrics.client_auth_refused.not_verified.inc(),
             Self::Unusable(_) => metrics.client_auth_refused.unusable_policy.inc(),
             Self::Misdirected(_) => metrics.misdirected.inc(),
             _ => return,
         };
+    }
+
+    /// Counts and logs a request that is served although this is wrong with it: its host's policy is in the mode `Observe`.
+    pub(super) fn observe(&self, exchange: &Exchange) {
+        let metrics = &exchange.downstream.shared().metrics;
+        metrics.client_auth_observed.count(self.cause());
+        tracing::info!("would be refused, but is observed only: {}", Described { error: self, exchange });
+    }
+
+    /// The verdict that this failure is about.
+    fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused { verdict, .. } => verdict.outcome.as_ref().err(),
+            _ => None,
+        }
+    }
+
+    fn cause(&self) -> Option<Cause> {
+        self.refusal().map(Refusal::cause)
     }
 
     /// Logs the failure in nginx's shape, which people have alerts on. A missing route is no failure of ours: the access
@@ -155,7 +212,7 @@ impl fmt::Display for ProxyError {
             Self::NoEndpoint => f.write_str("no endpoint available"),
             Self::NotFound => f.write_str("no route"),
             Self::ReadTimeout => f.write_str("upstream timed out while reading from upstream"),
-            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Refused { .. } => self.refusal().map_or(Ok(()), |refusal| refusal.fmt(f)),
             Self::SendTimeout => f.write_str("upstream timed out while sending request to upstream"),
             Self::Unusable(invalid) => write!(f, "client authentication of the host is unusable: {invalid}"),
             Self::UnexpectedUpgrade => f.write_str("upstream switched protocols without being asked"),
@@ -176,12 +233,17 @@ impl std::error::Error for ProxyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Connect(error) => Some(error),
-            Self::Refused(refusal) => Some(refusal),
+            Self::Refused { .. } => self.refusal().map(|refusal| refusal as _),
             Self::Unusable(invalid) => Some(&**invalid),
             Self::Upstream(error) => Some(error),
             _ => None,
         }
     }
+}
+
+/// nginx's status for a connection that was closed without an answer: it is logged, never sent.
+fn no_answer() -> StatusCode {
+    StatusCode::from_u16(444).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
 /// An error with the request that it happened to.

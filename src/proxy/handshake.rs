@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use rustls_pki_types::UnixTime;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -13,8 +15,10 @@ use tokio_rustls::server::{StartHandshake, TlsStream};
 use super::connection;
 use super::downstream::{Downstream, Tls};
 use super::listener::Place;
+use super::standing::standing;
 use crate::drain::Draining;
 use crate::model::HostName;
+use crate::snapshot::HostTls;
 
 /// Alert descriptions (RFC 8446 section 6.2) for what rustls does not know to be wrong.
 #[derive(Clone, Copy)]
@@ -37,20 +41,29 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place:
             return;
         }
     };
-    let (stream, sni) = accepted;
-    // Boxed: it is moved on its way into the connection, and the task keeps room for each place: 2.7 KiB per connection.
-    let stream = Box::new(stream);
+    let Accepted { host, sni, stream } = accepted;
     let session = stream.get_ref().1;
     let http2 = session.alpn_protocol() == Some(b"h2");
     let tls = established(session, sni);
     let handshakes = &shared.metrics.handshakes;
     if session.handshake_kind() == Some(HandshakeKind::Resumed) { &handshakes.resumed } else { &handshakes.full }.inc();
-    let downstream = Downstream::new(peer, port, Some(tls), place, draining);
+    let standing = standing(&host, &tls, UnixTime::now());
+    let downstream = Downstream::new(peer, port, Some(tls), place, draining).watched(host, &standing);
     if http2 {
         connection::http2(stream, downstream).await;
     } else {
         connection::http1(stream, downstream).await;
     }
+}
+
+/// A connection after its handshake.
+struct Accepted {
+    /// What the handshake was made under.
+    host: Arc<HostTls>,
+    /// The host that the client named, or is taken to have named.
+    sni: HostName,
+    /// Boxed: it is moved on its way into the connection, and the task keeps room for each place: 2.7 KiB per connection.
+    stream: Box<TlsStream<TcpStream>>,
 }
 
 /// What the finished handshake tells about the client.
@@ -64,7 +77,7 @@ fn established(session: &ServerConnection, sni: HostName) -> Tls {
 }
 
 /// Handshakes under the settings of the host that the client names. `None` where that failed, which has been logged.
-async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<(TlsStream<TcpStream>, HostName)> {
+async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<Accepted> {
     let shared = &place.shared;
     let counters = &shared.metrics.handshakes;
     let failed = |error: io::Error| {
@@ -78,28 +91,31 @@ async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<(T
             return None;
         }
     };
-    let name = start.client_hello().server_name().map(str::to_owned);
-    let Some(sni) = name.as_deref().and_then(HostName::parse) else {
+    let sni = match start.client_hello().server_name() {
+        Some(name) => HostName::parse(name),
+        None => shared.settings.fallback_sni.clone(),
+    };
+    let Some(sni) = sni else {
         counters.no_sni.inc();
         refuse(start, Alert::UnrecognizedName, peer, "", "the client named no host (SNI)").await;
         return None;
     };
-    let Some(tls) = shared.current.load().handshake(&sni).cloned() else {
+    let Some(host) = shared.current.load().handshake(&sni).cloned() else {
         counters.unknown_sni.inc();
         refuse(start, Alert::UnrecognizedName, peer, sni.as_str(), "no TLS is configured for the host").await;
         return None;
     };
-    let config = match &tls.server {
+    let config = match &host.server {
         Ok(config) => config.clone(),
         Err(invalid) => {
             counters.unusable.inc();
-            let why = format!("{} cannot be served: {invalid}", tls.object);
+            let why = format!("{} cannot be served: {invalid}", host.object);
             refuse(start, Alert::InternalError, peer, sni.as_str(), &why).await;
             return None;
         }
     };
     match start.into_stream(config).await {
-        Ok(stream) => Some((stream, sni)),
+        Ok(stream) => Some(Accepted { host, sni, stream: Box::new(stream) }),
         Err(error) => {
             failed(error);
             None

@@ -1,5 +1,7 @@
 //! Header fields that concern one connection only, and those that tell the upstream about the client.
 
+use std::sync::Arc;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE, VIA,
@@ -41,6 +43,38 @@ const RESERVED: [&str; 11] = [
     "x-real-ip",
 ];
 
+/// Names under which proxies and TLS libraries tell upstreams who a client is. What a client sends under them is removed,
+/// whether or not the host authenticates clients: an upstream that believes such a header would take anyone for anybody.
+const IDENTITY: [&str; 13] = [
+    "client-verify",
+    "ssl-issuer",
+    "ssl-subject",
+    "x-arr-clientcert", // Azure App Service
+    "x-client-dn",      // Puppet, with x-client-verify
+    "x-client-verify",
+    "x-ssl-cert",
+    "x-ssl-certificate",
+    "x-ssl-issuer",
+    "x-ssl-issuer-dn",
+    "x-ssl-serial",
+    "x-ssl-subject",
+    "x-ssl-verify",
+];
+
+/// Beginnings of such names.
+const IDENTITY_PREFIXES: [&str; 10] = [
+    "cf-client-cert-", // Cloudflare
+    "client-cert",     // RFC 9440; client-certificate
+    "ssl-client-",     // Apache, ingress-nginx
+    "tls-client-",
+    "x-amzn-mtls-",                // AWS
+    "x-client-cert",               // Azure, Google, Kong
+    "x-forwarded-client-cert",     // Envoy
+    "x-forwarded-tls-client-cert", // Traefik
+    "x-ssl-client-",               // HAProxy, F5
+    "x-tls-client-",
+];
+
 /// Refuses what servers read differently, and so can be used to smuggle a request past one of them: any transfer coding but
 /// a single `chunked` (RFC 9112 section 6.1; hyper takes `chunked, chunked` and two fields).
 pub(super) fn check(headers: &HeaderMap) -> Result<(), ProxyError> {
@@ -60,8 +94,9 @@ pub(super) fn own_hops(headers: &HeaderMap) -> usize {
     entries.filter(|entry| name(entry)).count()
 }
 
-/// Makes the fields of a downstream's request those of the request to the upstream: origin form, one `Host` (`sent`, as the
-/// client sent it), no hop-by-hop fields, one framing, and what we know of the client in place of what it claims.
+/// Makes the fields of a downstream's request those of the request to the upstream: one `Host` (`sent`, as the client sent
+/// it), no hop-by-hop fields, one framing, and what we know of the client's address in place of what it claims. What it
+/// claims to be, under the names of `identity` and the usual ones, is removed.
 ///
 /// `X-Forwarded-For` is appended to and the others are overwritten, as in APISIX.
 pub(super) fn to_upstream(
@@ -70,11 +105,12 @@ pub(super) fn to_upstream(
     host: &HostName,
     sent: HeaderValue,
     body: &Body,
+    identity: &[Arc<str>],
 ) {
     let headers = &mut parts.headers;
     let trailers = headers.get(TE).is_some_and(|te| tokens(te).any(|token| token.eq_ignore_ascii_case("trailers")));
     remove_hop_by_hop(headers);
-    remove_look_alikes(headers);
+    remove_claims(headers, identity);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te")); // RFC 9110 section 10.1.4
@@ -170,26 +206,35 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Removes from a request's trailers what it may not say in its fields either: servers that merge the two would believe it.
-pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+pub(super) fn strip_trailers(trailers: &mut HeaderMap, identity: &[Arc<str>]) {
     remove_hop_by_hop(trailers);
-    remove_look_alikes(trailers);
+    remove_claims(trailers, identity);
     for name in RESERVED {
         trailers.remove(name);
     }
 }
 
-fn remove_look_alikes(headers: &mut HeaderMap) {
-    let looks_alike = |name: &&HeaderName| {
+/// Removes the names of an identity, and those with underscores that CGI and WSGI take for a reserved name or an identity's.
+fn remove_claims(headers: &mut HeaderMap, identity: &[Arc<str>]) {
+    let claims = |name: &&HeaderName| {
         let name = name.as_str();
-        name.contains('_') && {
-            let name = name.replace('_', "-");
-            RESERVED.contains(&name.as_str())
+        if !name.contains('_') {
+            return is_identity(name, identity);
         }
+        let name = name.replace('_', "-");
+        RESERVED.contains(&name.as_str()) || is_identity(&name, identity)
     };
-    let found: Vec<_> = headers.keys().filter(looks_alike).cloned().collect(); // empty: no allocation
+    let found: Vec<_> = headers.keys().filter(claims).cloned().collect(); // empty: no allocation
     for name in found {
         headers.remove(name);
     }
+}
+
+/// Whether upstreams may take `name`, in lower case and without underscores, for an identity.
+fn is_identity(name: &str, configured: &[Arc<str>]) -> bool {
+    IDENTITY.contains(&name)
+        || IDENTITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || configured.iter().any(|other| **other == *name)
 }
 
 /// HTTP/2 clients may split cookies, HTTP/1.1 servers may not (RFC 9113 section 8.2.3).
@@ -278,8 +323,35 @@ mod tests {
     fn only_look_alikes_of_reserved_names_are_removed() {
         let mut headers =
             fields(&["x_real_ip: 1", "x-forwarded_for: 1", "content_length: 1", "x_other: 1", "x-other: 1"]);
-        remove_look_alikes(&mut headers);
+        remove_claims(&mut headers, &[]);
         assert_eq!(lines(&headers), ["x-other: 1", "x_other: 1"]);
+    }
+
+    #[test]
+    fn claims_of_an_identity_are_removed_in_every_spelling() {
+        let mut headers = fields(&[
+            "CLIENT-CERT: 1",
+            "Client_Cert: 1",
+            "client-cert-chain: 1",
+            "ssl-client-verify: 1",
+            "SSL_CLIENT_S_DN: 1",
+            "x-amzn-mtls-clientcert: 1",
+            "x-client-cert-present: 1",
+            "x-client-dn: 1",
+            "x-forwarded-client-cert: 1",
+            "x-forwarded-client-cert: 2",
+            "X-Forwarded-Tls-Client-Cert-Info: 1",
+            "x-ssl-client-cn: 1",
+            "x-ssl_verify: 1",
+            "x-user: 1",
+            "X_User: 1",
+            "x-users: 1",
+            "x-client: 1",
+            "x-ssl: 1",
+            "accept: 1",
+        ]);
+        remove_claims(&mut headers, &["x-user".into()]);
+        assert_eq!(lines(&headers), ["accept: 1", "x-client: 1", "x-ssl: 1", "x-users: 1"]);
     }
 
     #[test]
@@ -293,9 +365,11 @@ mod tests {
             "x-forwarded-for: 1",
             "x-real-ip: 1",
             "x_real_ip: 1",
+            "client_cert: 1",
+            "x-user: 1",
             "x-sum: 1",
         ]);
-        strip_trailers(&mut trailers);
+        strip_trailers(&mut trailers, &["x-user".into()]);
         assert_eq!(lines(&trailers), ["x-sum: 1"]);
     }
 

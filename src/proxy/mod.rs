@@ -16,12 +16,18 @@ mod forward;
 mod handshake;
 mod headers;
 mod host;
+mod identity;
 mod listener;
+mod live;
+mod path;
 mod request;
 mod response;
+mod review;
 mod settings;
 mod socket;
+mod standing;
 mod streams;
+mod trial;
 mod tunnel;
 mod upgrade;
 mod verdict;
@@ -35,12 +41,14 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 pub use settings::Settings;
+pub use trial::{Outcome, Trial, TrialTls};
 
 use crate::drain::Draining;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::snapshot::Current;
 use listener::Listener;
+use live::Live;
 
 /// How often idle upstream connections are looked through for closed and old ones.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -58,6 +66,7 @@ struct Shared {
     current: Arc<Current>,
     /// Whether HTTP/1 responses announce that the connection closes. The same as [`Draining::has_started`], without a lock.
     draining: AtomicBool,
+    live: Live,
     log: Log,
     metrics: Arc<Metrics>,
     settings: Settings,
@@ -73,7 +82,8 @@ impl Proxy {
         let https = settings.https.iter().map(|address| Listener::bind(*address, true));
         let listeners = http.chain(https).collect::<io::Result<_>>()?;
         let draining = AtomicBool::new(false);
-        Ok(Self { listeners, shared: Arc::new(Shared { current, draining, log, metrics, settings }) })
+        let shared = Shared { current, draining, live: Live::default(), log, metrics, settings };
+        Ok(Self { listeners, shared: Arc::new(shared) })
     }
 
     /// The addresses that were bound: first those of `settings.http`, then those of `settings.https`, in their order.
@@ -85,6 +95,8 @@ impl Proxy {
     /// the drain until they have finished.
     pub async fn run(self, draining: Draining) {
         let mut tasks = JoinSet::new();
+        // Not one of `tasks`: connections are watched as long as there are any, the drain included.
+        tokio::spawn(review::run(Arc::downgrade(&self.shared), self.shared.current.published()));
         for listener in self.listeners {
             tasks.spawn(listener.run(self.shared.clone(), draining.clone()));
         }

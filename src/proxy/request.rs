@@ -1,10 +1,9 @@
 //! A request from top to bottom.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::header::{CONNECTION, SERVER};
+use http::header::{CONNECTION, CONTENT_LENGTH, SERVER};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -16,9 +15,14 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Deadlines, forward};
 use super::response::ResponseBody;
-use super::{headers, host, upgrade};
+use super::{headers, host, path, upgrade};
 use crate::body::{Body, Upload};
 use crate::snapshot::{Connection, Route};
+
+/// The client gets no answer: hyper closes an HTTP/1 connection for it, and resets an HTTP/2 stream.
+#[derive(Debug, thiserror::Error)]
+#[error("the client is refused without an answer")]
+pub(super) struct NoAnswer;
 
 /// Answers a request. The exchange ends, and is logged, when the answer's body has been given out or dropped.
 ///
@@ -26,7 +30,7 @@ use crate::snapshot::{Connection, Route};
 pub(super) fn serve(
     downstream: Arc<Downstream>,
     request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send {
+) -> impl Future<Output = Result<Response<ResponseBody>, NoAnswer>> + Send {
     let mut exchange = Exchange::new(downstream, &request);
     let routed = route(&mut exchange, request);
     async move {
@@ -39,6 +43,7 @@ pub(super) fn serve(
                 // Boxed, because its state is large and rarely needed.
                 Box::pin(upgrade::websocket(exchange, downstream, request, route)).await
             }
+            Err(error) if error.is_silent() => return Err(silenced(exchange, &error)),
             Err(error) => failed(exchange, &error),
         };
         *response.version_mut() = Version::HTTP_11; // hyper would answer an upstream's HTTP/1.0 with HTTP/1.0
@@ -87,15 +92,17 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
     let Some(path) = path.filter(|path| path.as_str().starts_with('/')) else {
         return Err(ProxyError::Malformed("the request target is no path"));
     };
+    let path = path::normal(path)?;
 
     let downstream = exchange.downstream.clone();
     let settings = &downstream.shared().settings;
-    let route = {
-        let snapshot = downstream.shared().current.load();
-        let plaintext = settings.allow_plaintext_client_auth;
-        authorize(&snapshot, downstream.tls.as_ref(), &host, UnixTime::now(), plaintext)?;
-        snapshot.route(&host, parts.method.as_str(), path.path()).cloned().ok_or(ProxyError::NotFound)?
-    };
+    let snapshot = downstream.shared().current.load();
+    let plaintext = settings.allow_plaintext_client_auth;
+    let access = authorize(&snapshot, downstream.tls.as_ref(), &host, path.path(), UnixTime::now(), plaintext)?;
+    if let Some(error) = &access.observed {
+        error.observe(exchange);
+    }
+    let route = snapshot.route(&host, parts.method.as_str(), path.path()).cloned().ok_or(ProxyError::NotFound)?;
     exchange.route = Some(route.clone());
     if headers::own_hops(&parts.headers) > OWN_HOPS {
         return Err(ProxyError::Loop);
@@ -106,13 +113,14 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
     let (body, upload) = if body.is_end_stream() {
         (Body::Empty, None)
     } else {
-        let upload = Arc::new(Upload::new(headers::strip_trailers));
+        let upload = Arc::new(Upload::new(headers::strip_trailers, snapshot.identity_headers.clone()));
         (Body::Upload(body, upload.clone()), Some(upload))
     };
-    headers::to_upstream(&mut parts, &downstream, &host, sent, &body);
-    if parts.uri.authority().is_some() {
-        parts.uri = path.into();
+    headers::to_upstream(&mut parts, &downstream, &host, sent, &body, &snapshot.identity_headers);
+    if let Some(verdict) = &access.verdict {
+        parts.headers.extend(verdict.fields.iter().cloned());
     }
+    parts.uri = path.into();
     if let Some(downstream) = upgrade {
         upgrade::ask(&mut parts.headers);
         return Ok(Routed::Upgrade { downstream, request: Request::from_parts(parts, body), route });
@@ -144,16 +152,29 @@ pub(super) fn failed(mut exchange: Box<Exchange>, error: &ProxyError) -> Respons
     error.count(&shared.metrics);
     error.log(&exchange);
     exchange.status = Some(error.status());
-    let (bytes, fields) = error.body();
+    let (mut bytes, fields) = error.body();
     let mut response = Response::new(());
     *response.status_mut() = error.status();
     let headers = response.headers_mut();
+    if exchange.method == Method::HEAD {
+        headers.insert(CONTENT_LENGTH, bytes.len().into());
+        bytes.clear();
+    }
     headers.insert(SERVER, HeaderValue::from_static("portcullis"));
     headers.extend(fields.into_iter().flatten());
     if error.closes() || shared.draining.load(Ordering::Relaxed) {
         close(&exchange, headers);
     }
     response.map(|()| ResponseBody::full(bytes, exchange))
+}
+
+/// Ends an exchange that is not answered.
+fn silenced(mut exchange: Box<Exchange>, error: &ProxyError) -> NoAnswer {
+    error.count(&exchange.downstream.shared().metrics);
+    error.log(&exchange);
+    exchange.status = Some(error.status());
+    exchange.downstream.close.notify_one();
+    NoAnswer
 }
 
 /// Announces that the connection takes no further request.

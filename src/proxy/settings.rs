@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::model::HostName;
+
 /// Listeners, limits and deadlines toward the downstream. (Deadlines toward an upstream belong to its route.)
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -14,6 +16,8 @@ pub struct Settings {
     /// How long idle HTTP/1 connections stay open once the drain has begun, so that a request that is already on its way
     /// is answered (with `Connection: close`); default 3 s.
     pub drain_idle: Duration,
+    /// The host that a client without SNI is taken to have named (APISIX `ssl.fallback_sni`); by default it is refused.
+    pub fallback_sni: Option<HostName>,
     /// From the accepted (and, on TLS listeners, secured) connection to its first byte; default 10 s.
     pub first_byte_timeout: Duration,
     /// Between accepting a connection and the end of its TLS handshake; default 10 s.
@@ -29,6 +33,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// Between two writes to a downstream that takes nothing; default 60 s (nginx `send_timeout`).
     pub send_timeout: Duration,
+    /// How long what is under way may take to finish on a connection whose client is not let in any more; default 10 s.
+    pub trust_grace: Duration,
 }
 
 impl Default for Settings {
@@ -38,6 +44,7 @@ impl Default for Settings {
             allow_plaintext_client_auth: false,
             body_timeout: minute,
             drain_idle: Duration::from_secs(3),
+            fallback_sni: None,
             first_byte_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             http: Vec::new(),
@@ -45,6 +52,7 @@ impl Default for Settings {
             idle_timeout: minute,
             max_connections: 16_384,
             send_timeout: minute,
+            trust_grace: Duration::from_secs(10),
         }
     }
 }

@@ -63,7 +63,10 @@ pub(super) async fn websocket(
         let (Ok(downstream), Ok(upstream)) = tokio::join!(downstream, upstream) else { return };
         let idle = route.timeouts.read.max(route.timeouts.send);
         let (down, up) = (TokioIo::new(downstream), TokioIo::new(upstream));
-        exchange.complete = tunnel::run(down, up, idle, &mut exchange.bytes).await.is_ok();
+        exchange.complete = tokio::select! {
+            ended = tunnel::run(down, up, idle, &mut exchange.bytes) => ended.is_ok(),
+            () = exchange.downstream.distrusted() => false,
+        };
     });
     Response::from_parts(parts, ResponseBody::none())
 }

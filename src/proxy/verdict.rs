@@ -4,19 +4,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
+use super::identity::{self, Field};
+use crate::model::Forward;
 use crate::snapshot::{ClientAuth, PolicyId};
-use crate::trust::{Refusal, Verified};
+use crate::trust::{Holder, Refusal, Verified};
 
 /// What became of a chain under a policy.
 #[derive(Debug)]
 pub(super) struct Verdict {
+    /// What the upstream is told of the client.
+    pub(super) fields: Vec<Field>,
     pub(super) outcome: Result<Verified, Refusal>,
     policy: PolicyId,
 }
 
 impl Verdict {
-    fn new(chain: &[CertificateDer<'_>], auth: &ClientAuth, now: UnixTime) -> Self {
-        Self { outcome: auth.judge(chain, now), policy: auth.id }
+    /// Judges `chain`, which is empty where the client sent no certificate.
+    pub(super) fn new(chain: &[CertificateDer<'_>], auth: &ClientAuth, now: UnixTime) -> Self {
+        let outcome = auth.judge(chain, now);
+        let forward = &auth.settings.forward;
+        let fields = match &outcome {
+            _ if *forward == Forward::default() => Vec::new(),
+            Ok(_) => {
+                let holder = chain.first().and_then(Holder::read);
+                holder.map(|holder| identity::of_verified(forward, chain, &holder)).unwrap_or_default()
+            }
+            Err(refusal) => identity::of_refused(forward, refusal),
+        };
+        Self { fields, outcome, policy: auth.id }
     }
 
     /// A refusal stands as long as the policy does, so that a client cannot have the same chain judged for every stream.

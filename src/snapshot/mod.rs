@@ -3,6 +3,7 @@
 
 mod client_auth;
 mod connection;
+mod current;
 mod dump;
 mod hosts;
 mod routes;
@@ -12,20 +13,16 @@ mod upstream;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
 pub use client_auth::{ClientAuth, PolicyId};
 pub use connection::{Answer, Connection};
+pub use current::Current;
 pub use dump::Dump;
 pub use hosts::HostTable;
 pub use routes::{HostRoutes, Route, RouteStats};
-pub use tls::{HostTls, Inputs, Policy};
+pub use tls::{HostTls, Inputs, Policy, identity_headers};
 pub use upstream::{Address, Backends, Endpoint, Upstream};
 
 use crate::model::HostName;
-
-/// The published configuration. The proxy loads it once per handshake and once per request.
-pub type Current = ArcSwap<Snapshot>;
 
 /// One published configuration.
 #[derive(Debug, Default)]
@@ -34,6 +31,9 @@ pub struct Snapshot {
     pub carried: Carried,
     /// Counts the snapshots of this process; 0 is the empty one before anything was compiled.
     pub generation: u64,
+    /// The names of all headers through which some policy tells upstreams about clients, made by [`identity_headers`]. What
+    /// clients send under them is removed from every request: hosts share upstreams.
+    pub identity_headers: Arc<[Arc<str>]>,
     /// Routes by host.
     pub routes: HostTable<HostRoutes>,
     /// TLS by host.

@@ -1,9 +1,10 @@
 //! TLS of one host.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::ClientAuth;
+use super::{ClientAuth, HostTable};
 use crate::model::{Invalid, ObjectKey, Problem};
 
 /// TLS settings of the hosts of one ApisixTls.
@@ -69,4 +70,18 @@ impl Policy {
             _ => false,
         }
     }
+}
+
+/// The names of the headers that the policies of `tls` forward, in lower case and with hyphens for underscores: the names
+/// that CGI and WSGI cannot tell from one another are one name.
+pub fn identity_headers(tls: &HostTable<Arc<HostTls>>) -> Arc<[Arc<str>]> {
+    let mut names = BTreeSet::new();
+    for (_, host) in tls.iter() {
+        if let Policy::Require(auth) = &host.policy {
+            names.extend(
+                auth.settings.forward.headers.iter().map(|(name, _)| name.to_lowercase().replace('_', "-").into()),
+            );
+        }
+    }
+    names.into_iter().collect()
 }

@@ -28,6 +28,8 @@ pub struct Anchor {
     not_before: i64,
     /// `pathLenConstraint`, which webpki does not look at in an anchor.
     path_length: Option<u32>,
+    /// The `SubjectPublicKeyInfo`.
+    public_key: Vec<u8>,
     /// keyUsage allows cRLSign, or there is none.
     signs_lists: bool,
     subject: String,
@@ -65,6 +67,10 @@ impl Anchor {
         self.path_length
     }
 
+    pub(super) fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
     pub(super) fn signs_lists(&self) -> bool {
         self.signs_lists
     }
@@ -94,6 +100,7 @@ impl Anchor {
             not_after: certificate.validity().not_after.timestamp(),
             not_before: certificate.validity().not_before.timestamp(),
             path_length: constraints.and_then(|extension| extension.value.path_len_constraint),
+            public_key: certificate.public_key().raw.to_vec(),
             signs_lists: usage.is_none_or(|extension| extension.value.crl_sign()),
             subject,
             trust,
@@ -168,6 +175,12 @@ impl Anchors {
     /// The anchors that are valid at `now`, with their certificates.
     pub(super) fn valid(&self, now: UnixTime) -> impl Iterator<Item = (&Anchor, &CertificateDer<'static>)> {
         self.anchors.iter().zip(&self.certificates).filter(move |(anchor, _)| anchor.is_valid(now))
+    }
+
+    /// The anchor that is this very certificate, valid or not.
+    pub(super) fn find(&self, der: &CertificateDer<'_>) -> Option<&Anchor> {
+        let at = self.certificates.binary_search_by(|known| known.as_ref().cmp(der.as_ref())).ok()?;
+        self.anchors.get(at)
     }
 
     /// The subjects as DER, for the list in the handshake's `CertificateRequest`.

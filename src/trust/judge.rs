@@ -1,14 +1,15 @@
 //! The judgement of a client's certificate chain.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime};
 use webpki::{EndEntityCert, Error, KeyUsage, RawPublicKeyEntity};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
-use super::anchors::seconds;
-use super::{Cause, Refusal, Requirements, openssl};
+use super::anchors::{Anchor, seconds};
+use super::path::Found;
+use super::{Cause, Refusal, Requirements, Verified, openssl, strength};
 
 /// webpki stops at this many intermediates (its `MAX_SUB_CA_COUNT`); longer chains go to the other verifier.
 const WEBPKI_INTERMEDIATES: usize = 6;
@@ -17,54 +18,36 @@ const WEBPKI_INTERMEDIATES: usize = 6;
 /// every order of those, so ten of one name, a few KiB to send, would cost 80 ms each time.
 const SAME_SUBJECT: usize = 3;
 
-/// A chain that satisfies what is required of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// The verdict holds until then: the earliest `notAfter` of the certificates that the client sent and of the anchors.
-    pub valid_until: UnixTime,
-}
-
 /// Judges `chain`, the client's own certificate first, against `requirements`: signatures, validity,
-/// constraints, key usage and extended key usage for client authentication, and the number of intermediates.
+/// constraints, key usage and extended key usage for client authentication, the number of intermediates, revocation, and
+/// the identity.
 ///
 /// webpki judges what it can. X.509 v1 leaves, which `openssl x509 -req` makes without extensions and webpki refuses, and
 /// chains beyond webpki's limit are judged by AWS-LC's `X509_verify_cert`, after the checks that it would be laxer about.
+/// A certificate that is itself one of the anchors needs no path.
 ///
 /// # Errors
 /// Why the chain is refused.
 pub fn judge(chain: &[CertificateDer<'_>], requirements: &Requirements, now: UnixTime) -> Result<Verified, Refusal> {
-    let Requirements { anchors, depth, .. } = requirements;
-    let depth = *depth;
     let Some((leaf, intermediates)) = chain.split_first() else { return Err(Refusal::NotPresent) };
-    let refused = |why: &str| Refusal::new(Cause::Invalid, why);
-    let parsed = parse(leaf).ok_or_else(|| refused("the client certificate is no X.509 certificate"))?;
-    if parsed.key_usage().map_err(|_| refused("broken keyUsage"))?.is_some_and(|usage| !usage.value.digital_signature())
-    {
-        return Err(Refusal::new(Cause::Usage, "keyUsage does not allow digitalSignature"));
-    }
-    if ambiguous(intermediates) {
-        return Err(refused("the chain holds too many certificates of one name"));
-    }
-    let valid: Vec<_> = anchors.valid(now).filter(|(anchor, _)| anchor.trust().is_some()).collect();
-    if valid.is_empty() {
+    let parsed = parse(leaf).ok_or_else(|| invalid("the client certificate is no X.509 certificate"))?;
+    if requirements.anchors.valid(now).next().is_none() {
         return Err(Refusal::new(Cause::NoAnchor, "every client CA certificate is expired or not yet valid"));
     }
-    let beyond_webpki = parsed.version() == X509Version::V1
-        || (depth as usize > WEBPKI_INTERMEDIATES && intermediates.len() > WEBPKI_INTERMEDIATES);
-    if beyond_webpki {
-        by_openssl(leaf, intermediates, &valid.iter().map(|(_, der)| der.as_ref()).collect::<Vec<_>>(), depth, now)?;
-    } else {
-        let trusted: Vec<_> = valid.iter().filter_map(|(anchor, _)| anchor.trust().cloned()).collect();
-        by_webpki(leaf, intermediates, &trusted, depth, now)?;
+    let case = Case { leaf, parsed: &parsed, intermediates, requirements, now };
+    case.leaf()?;
+    if let Some(anchor) = requirements.anchors.find(leaf) {
+        return case.pinned(anchor);
     }
-    Ok(Verified {
-        valid_until: valid_until(
-            &parsed,
-            intermediates,
-            valid.iter().map(|(anchor, _)| anchor.not_after()).min().unwrap_or_default(),
-            now,
-        ),
-    })
+    if ambiguous(intermediates) {
+        return Err(invalid("the chain holds too many certificates of one name"));
+    }
+    let deep = requirements.depth as usize > WEBPKI_INTERMEDIATES && intermediates.len() > WEBPKI_INTERMEDIATES;
+    if parsed.version() == X509Version::V1 || deep { case.by_openssl() } else { case.by_webpki() }
+}
+
+fn invalid(why: impl Into<String>) -> Refusal {
+    Refusal::new(Cause::Invalid, why)
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
@@ -81,113 +64,179 @@ fn ambiguous(certificates: &[CertificateDer<'_>]) -> bool {
     })
 }
 
-/// The earliest `notAfter` among the leaf and those intermediates and anchors that are valid now. One that took no part can
-/// only make the verdict be renewed earlier.
-fn valid_until(
-    leaf: &X509Certificate<'_>,
-    intermediates: &[CertificateDer<'_>],
-    anchors: i64,
+/// A chain and what is asked about it.
+struct Case<'a> {
+    leaf: &'a CertificateDer<'a>,
+    parsed: &'a X509Certificate<'a>,
+    intermediates: &'a [CertificateDer<'a>],
+    requirements: &'a Requirements,
     now: UnixTime,
-) -> UnixTime {
-    let ends = intermediates.iter().filter_map(parse).map(|certificate| certificate.validity().not_after.timestamp());
-    let end =
-        ends.filter(|end| *end >= seconds(now)).fold(leaf.validity().not_after.timestamp().min(anchors), std::cmp::min);
-    UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(end).unwrap_or(0)))
 }
 
-fn by_webpki(
-    leaf: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-    anchors: &[rustls_pki_types::TrustAnchor<'_>],
-    depth: u32,
-    now: UnixTime,
-) -> Result<(), Refusal> {
-    let too_deep = Cell::new(None);
-    let within_depth = |path: &webpki::VerifiedPath<'_>| {
-        let found = path.intermediate_certificates().count();
-        if found > depth as usize {
-            too_deep.set(Some(found));
-            return Err(Error::MaximumPathDepthExceeded);
+impl Case<'_> {
+    /// What both verifiers are asked to find: a client's certificate that may sign, made with algorithms that hold.
+    fn leaf(&self) -> Result<(), Refusal> {
+        let usage = self.parsed.key_usage().map_err(|_| invalid("broken keyUsage"))?;
+        if usage.is_some_and(|usage| !usage.value.digital_signature()) {
+            return Err(Refusal::new(Cause::Usage, "keyUsage does not allow digitalSignature"));
         }
-        Ok(())
-    };
-    let verified = EndEntityCert::try_from(leaf).and_then(|leaf| {
-        let algorithms = webpki::ALL_VERIFICATION_ALGS;
-        let usage = KeyUsage::client_auth();
-        leaf.verify_for_usage(algorithms, anchors, intermediates, now, usage, None, Some(&within_depth)).map(|_| ())
-    });
-    verified.map_err(|error| match too_deep.get() {
-        Some(found) => Refusal::new(Cause::Depth, format!("depth {found} exceeds {depth}")),
-        None => describe(&error),
-    })
+        strength::check(self.leaf, self.parsed).map_err(|why| Refusal::new(Cause::Weak, why))?;
+        in_date(self.parsed, self.now)
+    }
+
+    /// The client's certificate is itself an anchor: who holds its key is trusted, whether it is an authority or not.
+    fn pinned(&self, anchor: &Anchor) -> Result<Verified, Refusal> {
+        let usage = self.parsed.extended_key_usage().map_err(|_| invalid("broken extendedKeyUsage"))?;
+        if usage.is_some_and(|usage| !usage.value.client_auth) {
+            return Err(describe(&Error::EmptyEkuExtension));
+        }
+        Found { anchor, certificates: &[self.parsed], leaf: self.leaf }.judge(self.requirements, self.now)
+    }
+
+    fn by_webpki(&self) -> Result<Verified, Refusal> {
+        let authorities = || self.requirements.anchors.valid(self.now).map(|(anchor, _)| anchor);
+        let trusted: Vec<_> = authorities().filter_map(Anchor::trust).cloned().collect();
+        let verdict = RefCell::new(None);
+        let examine = |path: &webpki::VerifiedPath<'_>| {
+            let anchors = authorities().filter(|anchor| anchor.trust() == Some(path.anchor()));
+            let found = self.examine(path, anchors);
+            let passes = found.is_ok();
+            let mut verdict = verdict.borrow_mut();
+            // Of several paths that do not pass, one that tells of a revocation is the one to know about.
+            if passes || verdict.is_none() || matches!(&found, Err(refusal) if refusal.cause() == Cause::Revoked) {
+                *verdict = Some(found);
+            }
+            if passes { Ok(()) } else { Err(Error::MaximumPathDepthExceeded) }
+        };
+        let verified = EndEntityCert::try_from(self.leaf).and_then(|leaf| {
+            let (algorithms, usage) = (webpki::ALL_VERIFICATION_ALGS, KeyUsage::client_auth());
+            leaf.verify_for_usage(algorithms, &trusted, self.intermediates, self.now, usage, None, Some(&examine))
+                .map(|_| ())
+        });
+        match (verified, verdict.into_inner()) {
+            (Ok(()), Some(verdict)) | (Err(_), Some(verdict @ Err(_))) => verdict,
+            (Err(error), _) => Err(describe(&error)),
+            (Ok(()), None) => Err(invalid("the path cannot be examined")),
+        }
+    }
+
+    /// Judges a path of webpki under the first of `anchors`, which are equal to webpki but may differ in `notAfter`, that
+    /// lets it pass.
+    fn examine<'a>(
+        &self,
+        path: &webpki::VerifiedPath<'_>,
+        anchors: impl Iterator<Item = &'a Anchor>,
+    ) -> Result<Verified, Refusal> {
+        let intermediates: Vec<_> = path.intermediate_certificates().map(webpki::Cert::der).collect();
+        let intermediates = intermediates.iter().map(parse).collect::<Option<Vec<_>>>();
+        let intermediates = intermediates.ok_or_else(|| invalid("an intermediate cannot be read"))?;
+        let certificates: Vec<_> = std::iter::once(self.parsed).chain(&intermediates).collect();
+        let mut verdict = Err(describe(&Error::UnknownIssuer));
+        for anchor in anchors {
+            verdict = Found { anchor, certificates: &certificates, leaf: self.leaf }.judge(self.requirements, self.now);
+            if verdict.is_ok() {
+                break;
+            }
+        }
+        verdict
+    }
+
+    fn by_openssl(&self) -> Result<Verified, Refusal> {
+        let Requirements { anchors, depth, .. } = self.requirements;
+        let is_ca = self.parsed.basic_constraints().ok().flatten().is_some_and(|extension| extension.value.ca);
+        if is_ca {
+            return Err(describe(&Error::CaUsedAsEndEntity));
+        }
+        let mut issuers = Vec::new();
+        for (index, der) in self.intermediates.iter().enumerate() {
+            let refused = |cause, why: &str| Refusal::new(cause, format!("certificate {}: {why}", index + 2));
+            let parsed = parse(der).ok_or_else(|| refused(Cause::Invalid, "is no X.509 certificate"))?;
+            strength::check(der, &parsed).map_err(|why| refused(Cause::Weak, &why))?;
+            // An X.509 v1 certificate carries no CA flag: it never vouches for another.
+            if parsed.version() == X509Version::V3 {
+                issuers.push((der, parsed));
+            }
+        }
+        let trusted = || anchors.valid(self.now).filter(|(anchor, _)| anchor.trust().is_some());
+        let roots: Vec<_> = trusted().map(|(_, der)| der.as_ref()).collect();
+        let ders: Vec<_> = issuers.iter().map(|(der, _)| der.as_ref()).collect();
+        let path =
+            openssl::verify(self.leaf, &ders, &roots, *depth, seconds(self.now)).map_err(|error| match error {
+                openssl::Error::TooDeep => {
+                    Refusal::new(Cause::Depth, format!("depth {} exceeds {depth}", self.intermediates.len()))
+                }
+                openssl::Error::OutOfDate => {
+                    let found = issuers.iter().find_map(|(_, certificate)| in_date(certificate, self.now).err());
+                    found.unwrap_or_else(|| invalid("a certificate of the chain is out of date"))
+                }
+                openssl::Error::UnknownIssuer => describe(&Error::UnknownIssuer),
+                openssl::Error::Usage(why) => Refusal::new(Cause::Usage, why),
+                openssl::Error::Other(why) => invalid(why),
+            })?;
+        // The path ends at the first anchor in it; what AWS-LC put behind that took no part in the trust.
+        let mut certificates = vec![self.parsed];
+        for der in path.iter().skip(1) {
+            if let Some((anchor, _)) = trusted().find(|(_, known)| known.as_ref() == der.as_slice()) {
+                return Found { anchor, certificates: &certificates, leaf: self.leaf }
+                    .judge(self.requirements, self.now);
+            }
+            let (_, certificate) = issuers
+                .iter()
+                .find(|(known, _)| known.as_ref() == der.as_slice())
+                .ok_or_else(|| invalid("the path cannot be examined"))?;
+            certificates.push(certificate);
+        }
+        Err(describe(&Error::UnknownIssuer))
+    }
+}
+
+fn in_date(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), Refusal> {
+    let validity = certificate.validity();
+    if seconds(now) > validity.not_after.timestamp() {
+        return Err(expired(seconds(now) - validity.not_after.timestamp()));
+    }
+    if seconds(now) < validity.not_before.timestamp() {
+        return Err(Refusal::new(Cause::NotYetValid, "certificate is not yet valid"));
+    }
+    Ok(())
+}
+
+fn expired(seconds: i64) -> Refusal {
+    Refusal::new(Cause::Expired, format!("certificate has expired {}d ago", seconds / 86_400))
 }
 
 /// webpki's errors in the words that our users know.
 fn describe(error: &Error) -> Refusal {
     let (cause, why) = match error {
         Error::CaUsedAsEndEntity => (Cause::Usage, "the client certificate is a certificate authority (CA:TRUE)"),
-        Error::CertExpired { time, not_after } => {
-            let days = time.as_secs().saturating_sub(not_after.as_secs()) / 86_400;
-            return Refusal::new(Cause::Expired, format!("certificate has expired {days}d ago"));
-        }
+        Error::CertExpired { time, not_after } => return expired(seconds(*time) - seconds(*not_after)),
         Error::CertNotValidYet { .. } => (Cause::NotYetValid, "certificate is not yet valid"),
+        Error::EndEntityUsedAsCa => (Cause::Usage, "an issuer in the chain is no certificate authority (CA:FALSE)"),
+        Error::InvalidSignatureForPublicKey => {
+            (Cause::UnknownIssuer, "unknown issuer: the authority of that name has another key")
+        }
+        Error::MaximumNameConstraintComparisonsExceeded
+        | Error::MaximumPathBuildCallsExceeded
+        | Error::MaximumSignatureChecksExceeded => (Cause::Invalid, "the chain is too complex"),
+        Error::NameConstraintViolation => (Cause::Invalid, "an issuer's nameConstraints do not allow the certificate"),
+        Error::PathLenConstraintViolated => {
+            (Cause::Invalid, "more intermediates than an issuer's pathLenConstraint allows")
+        }
         Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
             (Cause::Usage, "extendedKeyUsage does not allow clientAuth")
         }
+        Error::SignatureAlgorithmMismatch => (Cause::Invalid, "a certificate names two signature algorithms"),
         Error::UnknownIssuer => (Cause::UnknownIssuer, "unknown issuer"),
-        other => return Refusal::new(Cause::Invalid, other.to_string()),
+        Error::UnsupportedCertVersion => {
+            (Cause::Usage, "an issuer in the chain is X.509 v1 and so can be no certificate authority")
+        }
+        Error::UnsupportedCriticalExtension => (Cause::Invalid, "a critical extension is not known"),
+        Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            (Cause::Weak, "a key or signature algorithm in the chain is too weak or unknown")
+        }
+        other => return invalid(format!("malformed certificate: {other}")),
     };
     Refusal::new(cause, why)
-}
-
-fn by_openssl(
-    leaf: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-    anchors: &[&[u8]],
-    depth: u32,
-    now: UnixTime,
-) -> Result<(), Refusal> {
-    let mut issuers = Vec::new();
-    for (index, certificate) in std::iter::once(leaf).chain(intermediates).enumerate() {
-        let refused = |cause, why: String| Refusal::new(cause, format!("certificate {}: {why}", index + 1));
-        let parsed = parse(certificate).ok_or_else(|| refused(Cause::Invalid, "is no X.509 certificate".to_owned()))?;
-        strong(&parsed).map_err(|why| refused(Cause::Weak, why))?;
-        let is_ca = parsed.basic_constraints().ok().flatten().is_some_and(|extension| extension.value.ca);
-        if index == 0 && is_ca {
-            return Err(describe(&Error::CaUsedAsEndEntity));
-        }
-        // An X.509 v1 certificate carries no CA flag: it never vouches for another.
-        if index > 0 && parsed.version() == X509Version::V3 {
-            issuers.push(certificate.as_ref());
-        }
-    }
-    openssl::verify(leaf, &issuers, anchors, depth, seconds(now)).map_err(|why| Refusal::new(Cause::Invalid, why))
-}
-
-/// Refuses what webpki refuses and AWS-LC would let pass: signatures with SHA-1 or MD5, and RSA keys under 2048 bits.
-fn strong(certificate: &X509Certificate<'_>) -> Result<(), String> {
-    use x509_parser::oid_registry as oid;
-    let accepted = [
-        oid::OID_PKCS1_SHA256WITHRSA,
-        oid::OID_PKCS1_SHA384WITHRSA,
-        oid::OID_PKCS1_SHA512WITHRSA,
-        oid::OID_PKCS1_RSASSAPSS,
-        oid::OID_SIG_ECDSA_WITH_SHA256,
-        oid::OID_SIG_ECDSA_WITH_SHA384,
-        oid::OID_SIG_ECDSA_WITH_SHA512,
-        oid::OID_SIG_ED25519,
-    ];
-    let algorithm = certificate.signature_algorithm.oid();
-    if !accepted.contains(algorithm) {
-        return Err(format!("signature algorithm {algorithm} is too weak or unknown"));
-    }
-    match certificate.public_key().parsed() {
-        Ok(x509_parser::public_key::PublicKey::RSA(key)) if key.key_size() < 2048 => {
-            Err(format!("RSA key of {} bits is too short", key.key_size()))
-        }
-        Ok(_) => Ok(()),
-        Err(_) => Err("public key cannot be read".to_owned()),
-    }
 }
 
 /// The public key (`SubjectPublicKeyInfo`) of a certificate of any X.509 version; `None` for what is no certificate.

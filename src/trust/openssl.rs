@@ -38,39 +38,83 @@ fn parse(der: &[u8]) -> Option<Owned<ffi::X509>> {
     Owned::new(certificate, ffi::X509_free)
 }
 
+/// Why there is no path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Error {
+    /// A certificate of the path has expired or is not yet valid.
+    OutOfDate,
+    /// More intermediates than allowed.
+    TooDeep,
+    /// No path leads to an anchor.
+    UnknownIssuer,
+    /// A certificate may not be used like this, in AWS-LC's words.
+    Usage(String),
+    /// Anything else, in AWS-LC's words.
+    Other(String),
+}
+
 /// Verifies `leaf` for TLS client authentication at `now` (seconds since the epoch), through at most `depth` of the
-/// `intermediates`, up to one of `anchors`, self-signed or not. All certificates are DER.
+/// `intermediates`, up to one of `anchors`, self-signed or not. All certificates are DER. Returns the path with the leaf
+/// first; one of the anchors is in it.
 ///
 /// # Errors
-/// AWS-LC's words for the first error.
+/// The first error.
 pub(super) fn verify(
     leaf: &[u8],
     intermediates: &[&[u8]],
     anchors: &[&[u8]],
     depth: u32,
     now: i64,
-) -> Result<(), String> {
+) -> Result<Vec<Vec<u8>>, Error> {
     let outcome = run(leaf, intermediates, anchors, depth, now);
     // SAFETY: no arguments; clears the error queue of this thread, which failed calls above may have filled.
     unsafe { ffi::ERR_clear_error() };
     match outcome {
-        Some(ffi::X509_V_OK) => Ok(()),
-        Some(ffi::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY | ffi::X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE) => {
-            Err("unknown issuer".to_owned())
+        Some(Ok(path)) => Ok(path),
+        Some(Err(
+            ffi::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT
+            | ffi::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+            | ffi::X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE
+            | ffi::X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
+            | ffi::X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN
+            | ffi::X509_V_ERR_CERT_SIGNATURE_FAILURE,
+        )) => Err(Error::UnknownIssuer),
+        Some(Err(ffi::X509_V_ERR_CERT_CHAIN_TOO_LONG)) => Err(Error::TooDeep),
+        Some(Err(ffi::X509_V_ERR_CERT_HAS_EXPIRED | ffi::X509_V_ERR_CERT_NOT_YET_VALID)) => Err(Error::OutOfDate),
+        Some(Err(error @ (ffi::X509_V_ERR_INVALID_PURPOSE | ffi::X509_V_ERR_INVALID_CA))) => {
+            Err(Error::Usage(describe(error)))
         }
-        Some(error) => {
-            // SAFETY: returns a static string for every number.
-            let text = unsafe { ffi::X509_verify_cert_error_string(c_long::from(error)) };
-            // SAFETY: the string is static and ends in NUL.
-            let text = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned());
-            Err(text.unwrap_or_else(|| format!("error {error}")))
-        }
-        None => Err("a certificate cannot be read".to_owned()),
+        Some(Err(error)) => Err(Error::Other(describe(error))),
+        None => Err(Error::Other("a certificate cannot be read".to_owned())),
     }
 }
 
-/// `X509_V_OK` or the error's number; `None` when a certificate does not parse or memory is out.
-fn run(leaf: &[u8], intermediates: &[&[u8]], anchors: &[&[u8]], depth: u32, now: i64) -> Option<c_int> {
+/// AWS-LC's words for an error.
+fn describe(error: c_int) -> String {
+    // SAFETY: returns a static string for every number.
+    let text = unsafe { ffi::X509_verify_cert_error_string(c_long::from(error)) };
+    // SAFETY: the string is static and ends in NUL.
+    let text = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned());
+    text.unwrap_or_else(|| format!("error {error}"))
+}
+
+/// A certificate as DER.
+///
+/// # Safety
+/// `certificate` is valid.
+unsafe fn der(certificate: *mut ffi::X509) -> Option<Vec<u8>> {
+    // SAFETY: the caller vouches for the certificate; without a buffer only the length is returned.
+    let length = unsafe { ffi::i2d_X509(certificate, std::ptr::null_mut()) };
+    let mut der = vec![0; usize::try_from(length).ok()?];
+    let mut at = der.as_mut_ptr();
+    // SAFETY: `at` points to as many writable bytes as the call before asked for.
+    (unsafe { ffi::i2d_X509(certificate, &raw mut at) } == length).then_some(der)
+}
+
+type Outcome = Result<Vec<Vec<u8>>, c_int>;
+
+/// The path or the error's number; `None` when a certificate does not parse or memory is out.
+fn run(leaf: &[u8], intermediates: &[&[u8]], anchors: &[&[u8]], depth: u32, now: i64) -> Option<Outcome> {
     let leaf = parse(leaf)?;
     let intermediates = intermediates.iter().map(|der| parse(der)).collect::<Option<Vec<_>>>()?;
     // SAFETY: no arguments.
@@ -107,9 +151,17 @@ fn run(leaf: &[u8], intermediates: &[&[u8]], anchors: &[&[u8]], depth: u32, now:
     let verified = unsafe { ffi::X509_verify_cert(context.as_ptr()) };
     // SAFETY: as above.
     let error = unsafe { ffi::X509_STORE_CTX_get_error(context.as_ptr()) };
-    Some(match (verified, error) {
-        (1, ffi::X509_V_OK) => ffi::X509_V_OK,
-        (_, ffi::X509_V_OK) => ffi::X509_V_ERR_UNSPECIFIED,
-        (_, error) => error,
-    })
+    match (verified, error) {
+        (1, ffi::X509_V_OK) => {}
+        (_, ffi::X509_V_OK) => return Some(Err(ffi::X509_V_ERR_UNSPECIFIED)),
+        (_, error) => return Some(Err(error)),
+    }
+    // SAFETY: after a verification the context owns the chain that was built, or returns null.
+    let path = NonNull::new(unsafe { ffi::X509_STORE_CTX_get0_chain(context.as_ptr()) })?.as_ptr();
+    let path = path.cast::<ffi::OPENSSL_STACK>().cast_const();
+    // SAFETY: the stack is valid while the context is.
+    let length = unsafe { ffi::OPENSSL_sk_num(path) };
+    // SAFETY: each place below the length holds a certificate, which the stack keeps alive.
+    let path = (0..length).map(|at| unsafe { der(ffi::OPENSSL_sk_value(path, at).cast::<ffi::X509>()) });
+    Some(Ok(path.collect::<Option<_>>()?))
 }

@@ -110,14 +110,18 @@ impl Connection {
         answer(self.send(request).await.unwrap()).await
     }
 
+    /// Whether the proxy has closed the connection.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_closed(),
+            Self::Http2(sender) => sender.is_closed(),
+        }
+    }
+
     /// Whether the proxy has closed the connection, or does so soon.
     pub(crate) async fn closes(&mut self) -> bool {
         for _ in 0..400 {
-            let closed = match self {
-                Self::Http1(sender) => sender.is_closed(),
-                Self::Http2(sender) => sender.is_closed(),
-            };
-            if closed {
+            if self.is_closed() {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

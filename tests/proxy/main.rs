@@ -6,6 +6,7 @@ mod drain;
 mod forwarding;
 mod limits;
 mod lines;
+mod live;
 mod mtls;
 mod pki;
 mod scene;

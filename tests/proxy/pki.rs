@@ -1,6 +1,7 @@
 //! Certificates, made once for all tests.
 
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis::model::ClientSettings;
 use portcullis::snapshot::{ClientAuth, Policy};
@@ -32,10 +33,20 @@ impl Authority {
     }
 
     pub(crate) fn issue(&self, names: &[&str], usage: ExtendedKeyUsagePurpose) -> Certified {
+        self.issue_with(names, usage, |_| {})
+    }
+
+    fn issue_with(
+        &self,
+        names: &[&str],
+        usage: ExtendedKeyUsagePurpose,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Certified {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages = vec![usage];
         params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Certified { chain: vec![certificate.der().clone()], key, pem: certificate.pem() }
@@ -45,10 +56,37 @@ impl Authority {
         self.issue(&["client.test"], ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A client whose certificate expires after `time`.
+    pub(crate) fn client_for(&self, time: Duration) -> Certified {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        self.issue_with(&["client.test"], ExtendedKeyUsagePurpose::ClientAuth, |params| {
+            params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + time;
+        })
+    }
+
+    /// A client with an intermediate between it and the authority.
+    pub(crate) fn deep_client(&self) -> Certified {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "intermediate");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let intermediate = Self { issuer: Issuer::new(params, key), certificate };
+        let mut client = intermediate.client();
+        client.chain.push(intermediate.certificate.der().clone());
+        client
+    }
+
     /// The policy that trusts this authority.
     pub(crate) fn policy(&self) -> Policy {
+        self.policy_with(|_| {})
+    }
+
+    /// The policy that trusts this authority, with other settings.
+    pub(crate) fn policy_with(&self, change: impl FnOnce(&mut ClientSettings)) -> Policy {
         let anchors = Anchors::from_pem(self.certificate.pem().as_bytes()).unwrap();
-        let settings = ClientSettings { depth: 1, ..ClientSettings::default() };
+        let mut settings = ClientSettings { depth: 1, ..ClientSettings::default() };
+        change(&mut settings);
         Policy::Require(Arc::new(ClientAuth::new(anchors, None, settings).unwrap()))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis::compile::{TlsContext, server_config};
 use portcullis::drain::{self, Drain};
@@ -11,7 +11,7 @@ use portcullis::metrics::Metrics;
 use portcullis::model::{HostPattern, Invalid, Methods, ObjectKey, PathPattern, Timeouts};
 use portcullis::proxy::{Proxy, Settings};
 use portcullis::snapshot::{
-    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Upstream,
+    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Upstream, identity_headers,
 };
 use rcgen::ExtendedKeyUsagePurpose;
 
@@ -50,12 +50,17 @@ pub(crate) fn route(endpoints: &[Arc<Endpoint>]) -> Route {
 
 impl Config {
     /// TLS for `host`.
-    pub(crate) fn tls(mut self, host: &str, policy: Policy) -> Self {
+    pub(crate) fn tls(self, host: &str, policy: Policy) -> Self {
+        self.tls_of(host, host, policy)
+    }
+
+    /// TLS for `host`, with a certificate for `name`.
+    pub(crate) fn tls_of(mut self, name: &str, host: &str, policy: Policy) -> Self {
         let auth = match &policy {
             Policy::Require(auth) => Some(&**auth),
             Policy::Open | Policy::Refuse(_) => None,
         };
-        let server = PKI.servers.issue(&[host], ExtendedKeyUsagePurpose::ServerAuth);
+        let server = PKI.servers.issue(&[name], ExtendedKeyUsagePurpose::ServerAuth);
         let key = server.key.serialize_pem();
         let certificate = CONTEXT.certified_key(server.pem.as_bytes(), key.as_bytes()).unwrap();
         let server = Ok(Arc::new(server_config(&CONTEXT, &certificate, auth).unwrap()));
@@ -87,6 +92,11 @@ impl Config {
         self
     }
 
+    fn snapshot(mut self) -> Snapshot {
+        self.0.identity_headers = identity_headers(&self.0.tls);
+        self.0
+    }
+
     pub(crate) fn start(self) -> Scene {
         self.start_with(settings())
     }
@@ -99,7 +109,7 @@ impl Config {
         LazyLock::force(&ERRORS);
         let access = Lines::default();
         let log = Log::new(format, access.clone());
-        let current = Arc::new(Current::from_pointee(self.0));
+        let current = Arc::new(Current::from_pointee(self.snapshot()));
         let metrics = Arc::new(Metrics::new(current.clone()));
         let proxy = Proxy::bind(settings, current.clone(), log, metrics.clone()).unwrap();
         let addresses = proxy.local_addrs();
@@ -129,7 +139,33 @@ pub(crate) struct Scene {
 impl Scene {
     /// Publishes another configuration.
     pub(crate) fn publish(&self, config: Config) {
-        self.current.store(Arc::new(config.0));
+        let mut snapshot = config.snapshot();
+        snapshot.generation = self.current.load().generation + 1;
+        self.current.store(Arc::new(snapshot));
+    }
+
+    /// Waits until the open connections have been held to what was published last.
+    pub(crate) async fn reviewed(&self) {
+        let generation = self.current.load().generation;
+        self.awaits("open connections are not held to the policy", || {
+            self.metric("portcullis_enforced_generation") >= generation
+        })
+        .await;
+    }
+
+    /// Waits until `connections` have finished their handshakes: clients are done before the proxy is.
+    pub(crate) async fn entered(&self, connections: usize) {
+        let results = ["full", "resumed"].map(|result| format!("portcullis_handshakes_total{{result=\"{result}\"}}"));
+        let entered = || results.iter().map(|result| self.metric(result)).sum::<u64>();
+        self.awaits("connections are missing", || entered() >= connections as u64).await;
+    }
+
+    async fn awaits(&self, what: &str, is_there: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !is_there() {
+            assert!(Instant::now() < deadline, "{what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The value of a metric.

@@ -16,7 +16,7 @@ use crate::scene::{config, endpoint, route};
 use crate::upstream::{Recorder, serve, text};
 
 /// An upstream that agrees to WebSockets and then echoes bytes.
-async fn echo() -> Recorder {
+pub(crate) async fn echo() -> Recorder {
     serve(|mut request: Request<hyper::body::Incoming>| async move {
         if !request.headers().contains_key("upgrade") {
             return Response::new(text("no upgrade"));
@@ -36,6 +36,14 @@ async fn echo() -> Recorder {
 fn upgrade(client: &Connection, host: &str) -> Request<crate::upstream::AnyBody> {
     let request = client.request("GET", host, "/chat").header("connection", "keep-alive, Upgrade");
     request.header("upgrade", "WebSocket").header("sec-websocket-key", "k").body(text("")).unwrap()
+}
+
+/// A WebSocket on a connection of its own.
+pub(crate) async fn websocket(mut client: Connection, host: &str) -> TokioIo<hyper::upgrade::Upgraded> {
+    let request = upgrade(&client, host);
+    let response = client.send(request).await.unwrap();
+    assert_eq!(response.status(), 101);
+    TokioIo::new(hyper::upgrade::on(response).await.unwrap())
 }
 
 #[tokio::test]

@@ -101,7 +101,8 @@ impl Manifests {
         *self.folder() = folder;
     }
 
-    fn listing(&self) -> Change {
+    /// Every object, as one change.
+    pub fn listing(&self) -> Change {
         let folder = self.folder();
         let all = Kind::ALL.map(|kind| {
             let objects = folder.objects(kind);

@@ -1,0 +1,213 @@
+//! What the host asks of its clients, and whether this one has it.
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use super::{Asked, Configuration, Step, time};
+use crate::model::{Failure, Mode};
+use crate::snapshot::{ClientAuth, HostTls, Policy};
+use crate::trust::{Cause, Holder, Refusal};
+
+const POLICY: &str = "client policy";
+const CERTIFICATE: &str = "client certificate";
+const CONNECTION: &str = "connection";
+
+/// How many certificate authorities are listed.
+const AUTHORITIES: usize = 10;
+
+pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Step> {
+    let Configuration { allow_plaintext_client_auth, snapshot, .. } = *configuration;
+    let of_host = snapshot.tls.most_specific(&asked.host);
+    let object = of_host.map(|tls| format!("ApisixTls {}", tls.object)).unwrap_or_default();
+    let mut steps = vec![match snapshot.policy(&asked.host) {
+        Policy::Open if of_host.is_none() => Step::ok(POLICY, "no ApisixTls speaks for the host: none"),
+        Policy::Open => Step::ok(POLICY, "none: clients need no certificate").of(&object, ""),
+        Policy::Refuse(invalid) => {
+            let help = "correct what the object's conditions name; until then nobody is let in";
+            let message = format!("unusable, and so refuses everyone: {}", invalid.message);
+            Step::refused(POLICY, message, help).of(&object, &invalid.field)
+        }
+        Policy::Require(auth) => policy(auth, asked.now).of(&object, "spec.client"),
+    }];
+    let Some(tls) = &asked.trial.tls else {
+        steps.extend(
+            plaintext(snapshot.policy(&asked.host), allow_plaintext_client_auth).map(|step| step.of(&object, "")),
+        );
+        return steps;
+    };
+    if let Some(connection) = tls.sni.as_ref().and_then(|sni| snapshot.handshake(sni)) {
+        steps.extend(other_host(configuration, asked, connection));
+    }
+    if let Policy::Require(auth) = snapshot.policy(&asked.host) {
+        let skip = skipped(auth, asked.trial.uri.path());
+        let judged = judged(auth, &tls.chain, skip.is_some(), asked.now);
+        steps.extend(skip.map(|step| step.of(&object, "spec.client.skip_mtls_uri_regex")));
+        steps.push(judged.of(object, "spec.client"));
+    }
+    steps
+}
+
+fn plaintext(policy: &Policy, allowed: bool) -> Option<Step> {
+    match policy {
+        Policy::Open => None,
+        Policy::Require(_) if allowed => {
+            Some(Step::warning(CONNECTION, "--allow-plaintext-client-auth lets everyone in who comes without TLS"))
+        }
+        Policy::Require(auth) if auth.settings.mode != Mode::Require => None,
+        Policy::Refuse(_) | Policy::Require(_) => {
+            let message = "the host authenticates its clients and is not served without TLS";
+            Some(Step::refused(CONNECTION, message, "use https"))
+        }
+    }
+}
+
+/// The request's host beside the connection's.
+fn other_host(configuration: &Configuration<'_>, asked: &Asked, connection: &HostTls) -> Option<Step> {
+    let sni = asked.trial.tls.as_ref()?.sni.as_ref()?;
+    if *sni == asked.host {
+        return None;
+    }
+    let here = configuration.snapshot.policy(&asked.host);
+    let object = format!("ApisixTls {}", connection.object);
+    if connection.policy.same(here) {
+        let message = format!("{sni} asks for the same as {}: the connection serves both", asked.host);
+        return Some(Step::ok(CONNECTION, message).of(object, ""));
+    }
+    let message =
+        format!("{sni} does not ask for what {} asks for: the connection is good for one of them", asked.host);
+    let help = "connect with the request's own host as SNI; clients do so by themselves after a 421";
+    Some(Step::refused(CONNECTION, message, help).of(object, ""))
+}
+
+fn policy(auth: &ClientAuth, now: UnixTime) -> Step {
+    let (requirements, settings) = (&auth.requirements, &auth.settings);
+    let mode = match settings.mode {
+        Mode::Observe => "Observe: everyone is served, refusals are only counted and logged",
+        Mode::Optional => "Optional: a certificate that is sent must satisfy it",
+        Mode::Require => "Require: a certificate that satisfies it is needed",
+    };
+    let failure = match &settings.failure {
+        Failure::Alert => "a refused client gets a TLS alert".to_owned(),
+        Failure::Page => "a refused client gets 400 Bad Request".to_owned(),
+        Failure::Answer(answer) => format!("a refused client gets the status {}", answer.status),
+    };
+    let mut notes = vec![failure, format!("depth: at most {} intermediates", requirements.depth)];
+    notes.extend(authorities(auth, now));
+    if let Some(revocation) = &requirements.revocation {
+        let scope = if revocation.settings().leaf_only { "the client's own certificate" } else { "the whole chain" };
+        let unknown = if revocation.settings().allow_unknown { "allowed" } else { "refused" };
+        let lists = revocation.lists().count();
+        notes.push(format!("revocation: {lists} lists over {scope}; what they do not cover is {unknown}"));
+    }
+    if !settings.identities.is_empty() {
+        notes.push(format!("identity: one of {} rules must match", settings.identities.len()));
+    }
+    notes.extend(settings.skip.iter().map(|skip| format!("no certificate is needed where the path matches `{skip}`")));
+    notes.push(format!("policy id {}", auth.id));
+    Step::ok(POLICY, mode).notes(notes)
+}
+
+fn authorities(auth: &ClientAuth, now: UnixTime) -> Vec<String> {
+    let all = auth.requirements.anchors.certificates();
+    let mut lines: Vec<_> = all
+        .iter()
+        .take(AUTHORITIES)
+        .filter_map(Holder::read)
+        .map(|ca| format!("authority {}, valid until {}", ca.subject, time::distance(ca.not_after, now)))
+        .collect();
+    if all.len() > AUTHORITIES {
+        lines.push(format!("and {} more authorities", all.len() - AUTHORITIES));
+    }
+    lines
+}
+
+fn skipped(auth: &ClientAuth, path: &str) -> Option<Step> {
+    let matched = auth.skip.matches(path).into_iter().next()?;
+    let rule = auth.settings.skip.get(matched)?;
+    Some(Step::ok("skip rule", format!("{path} matches `{rule}`: no client certificate is needed")))
+}
+
+fn judged(auth: &ClientAuth, chain: &[CertificateDer<'static>], skipped: bool, now: UnixTime) -> Step {
+    let sent = chain.iter().enumerate().map(|(index, der)| match Holder::read(der) {
+        Some(holder) => format!(
+            "certificate {}: subject {}, issuer {}, serial {}, valid until {}, SHA-256 {}",
+            index + 1,
+            holder.subject,
+            holder.issuer,
+            hex(&holder.serial),
+            time::distance(holder.not_after, now),
+            hex(&holder.certificate_sha256),
+        ),
+        None => format!("certificate {} cannot be read", index + 1),
+    });
+    let refusal = match auth.judge(chain, now) {
+        Ok(verified) => {
+            let message = format!("satisfies the policy until {}", time::date(verified.valid_until));
+            return Step::ok(CERTIFICATE, message).notes(sent);
+        }
+        Err(refusal) => refusal,
+    };
+    let notes: Vec<_> = sent.chain(missing_issuer(auth, chain, refusal.cause())).collect();
+    let message = match &refusal {
+        Refusal::NotPresent => "the client sends none".to_owned(),
+        Refusal::NotVerified { why, .. } => why.clone(),
+    };
+    match (auth.settings.mode, refusal.cause()) {
+        (Mode::Optional, Cause::NotPresent) => Step::ok(CERTIFICATE, message),
+        (Mode::Observe, _) => {
+            Step::warning(CERTIFICATE, format!("{message}; mode Observe serves the client anyway")).notes(notes)
+        }
+        (_, _) if skipped => Step::warning(CERTIFICATE, format!("{message}; the path needs none")).notes(notes),
+        (_, cause) => Step::refused(CERTIFICATE, message, help(cause)).notes(notes),
+    }
+}
+
+/// The name that was looked for among the authorities, and whether one has it.
+fn missing_issuer(auth: &ClientAuth, chain: &[CertificateDer<'static>], cause: Cause) -> Vec<String> {
+    if cause != Cause::UnknownIssuer {
+        return Vec::new();
+    }
+    let holders: Vec<_> = chain.iter().filter_map(Holder::read).collect();
+    let Some(mut last) = holders.first() else { return Vec::new() };
+    // Each step goes to another certificate of the chain, so that a circle ends.
+    for _ in &holders {
+        match holders.iter().find(|holder| holder.subject == last.issuer && holder.subject != holder.issuer) {
+            Some(next) => last = next,
+            None => break,
+        }
+    }
+    let mut known = auth.requirements.anchors.certificates().iter().filter_map(Holder::read);
+    let found = known.any(|ca| ca.subject == last.issuer);
+    let wanted = format!("looked for the issuer {}", last.issuer);
+    let outcome = if found {
+        "an authority has that name, but did not sign the certificate (another key), or is not valid now"
+    } else {
+        "no authority has that name"
+    };
+    vec![wanted, outcome.to_owned()]
+}
+
+/// What to do about a refusal.
+fn help(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Depth => "raise spec.client.depth, or add the intermediate to the client CAs",
+        Cause::Expired => "renew the certificate that has expired",
+        Cause::Identity => "use a certificate that one of spec.client.identities allows, or add a rule for it",
+        Cause::Invalid => "make the certificate anew; the message says what is wrong with it",
+        Cause::NoAnchor => "put a certificate authority that is valid into the client CA Secret",
+        Cause::NotPresent => "give the client a certificate: curl --cert client.pem --key client.key",
+        Cause::NotYetValid => "wait until notBefore, or set the clocks of client and server right",
+        Cause::Revoked => "the authority has revoked the certificate: get another one",
+        Cause::RevocationUnknown => {
+            "publish a current revocation list of the issuer, or set spec.client.revocation.unknown to Allow"
+        }
+        Cause::UnknownIssuer => {
+            "send the missing intermediates with the certificate, or add its authority to the client CA Secret"
+        }
+        Cause::Usage => "issue the certificate for TLS client authentication (digitalSignature, clientAuth, CA:FALSE)",
+        Cause::Weak => "issue the certificate with SHA-256 and RSA of 2048 bits or more, or with ECDSA",
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}

@@ -1,0 +1,205 @@
+//! Which objects decide about a request, and how: the answer to "why was this client refused?".
+//!
+//! The steps describe what the proxy looks at, with its own functions; the verdict is a [`Trial`]'s, which is the proxy's.
+
+mod client;
+mod route;
+mod step;
+mod time;
+mod tls;
+
+use http::{Method, Uri};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use serde::{Deserialize, Serialize};
+
+pub use step::{Step, Verdict};
+
+use crate::compile::Report;
+use crate::model::{HostName, Kind, ObjectKey, ObjectRef, Problem};
+use crate::proxy::{Outcome, Trial, TrialTls};
+use crate::snapshot::Snapshot;
+use crate::trust;
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// The time that is asked about, in seconds since the epoch; now where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+    /// The chain that the client sends as PEM, its own certificate first; none where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// The request's method; GET where it is left out.
+    #[serde(default = "get")]
+    pub method: String,
+    /// The host that the client names in the handshake: that of the URL where it is left out, none where it is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sni: Option<String>,
+    /// `https://host[:port]/path`; with `http` the plaintext port is meant.
+    pub url: String,
+}
+
+fn get() -> String {
+    Method::GET.to_string()
+}
+
+/// The answer: each step that decides, and what comes of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Whether the request would be sent to an upstream.
+    pub served: bool,
+    /// The status that the proxy would answer by itself; absent where the upstream or a failed handshake answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The steps in the order in which the proxy takes them.
+    pub steps: Vec<Step>,
+    /// The outcome in a sentence.
+    pub summary: String,
+}
+
+/// What the answer is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Configuration<'a> {
+    /// `--allow-plaintext-client-auth`.
+    pub allow_plaintext_client_auth: bool,
+    /// What became of the objects.
+    pub report: &'a Report,
+    /// What is served.
+    pub snapshot: &'a Snapshot,
+}
+
+/// A [`Question`] that was understood.
+struct Asked {
+    host: HostName,
+    now: UnixTime,
+    trial: Trial,
+}
+
+impl Configuration<'_> {
+    /// Answers `question`; `now` is the time where the question names none.
+    ///
+    /// # Errors
+    /// A sentence, when the question cannot be understood.
+    pub fn explain(&self, question: &Question, now: UnixTime) -> Result<Explanation, String> {
+        let asked = self.read(question, now)?;
+        let mut steps = vec![asked.step(question)];
+        if let Some(connection) = &asked.trial.tls {
+            steps.extend(tls::steps(self, connection.sni.as_ref(), asked.now));
+        }
+        steps.extend(client::steps(self, &asked));
+        steps.extend(route::steps(self, &asked));
+        let (served, status, summary) = match asked.trial.decide(self.snapshot, asked.now) {
+            Outcome::Forward(route) => (true, None, format!("served by {}", rule(&route.name))),
+            Outcome::Answer { status, why } => (false, Some(status.as_u16()), format!("refused with {status}: {why}")),
+            Outcome::Handshake(why) => (false, None, format!("refused in the TLS handshake: {why}")),
+        };
+        Ok(Explanation { served, status, steps, summary })
+    }
+
+    fn read(&self, question: &Question, now: UnixTime) -> Result<Asked, String> {
+        let Question { at, certificate, method, sni, url } = question;
+        let uri: Uri = url.parse().map_err(|error| format!("`{url}` is no URL: {error}"))?;
+        let encrypted = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(format!("`{url}` must start with `https://` or `http://`")),
+        };
+        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        let host = HostName::parse(authority).ok_or_else(|| format!("`{authority}` is no host name"))?;
+        let method = method.parse().map_err(|_| format!("`{method}` is no method"))?;
+        let chain = match certificate {
+            Some(pem) => trust::certificates(pem.as_bytes()).map_err(|why| format!("the client certificate {why}"))?,
+            None => Vec::new(),
+        };
+        let tls = encrypted.then(|| connection(&host, sni.as_deref(), chain)).transpose()?;
+        let now = at.map_or(now, |seconds| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)));
+        let allow_plaintext_client_auth = self.allow_plaintext_client_auth;
+        Ok(Asked { host, now, trial: Trial { allow_plaintext_client_auth, method, tls, uri } })
+    }
+
+    /// What is wrong with an object.
+    fn problems(&self, kind: Kind, key: &ObjectKey) -> &[Problem] {
+        let object = ObjectRef { kind, key: key.clone() };
+        self.report.objects.get(&object).map_or(&[], |report| &report.problems)
+    }
+}
+
+/// The connection that a client opens for `host`. Clients name no host in the handshake where it is an address (RFC 6066
+/// section 3).
+fn connection(host: &HostName, sni: Option<&str>, chain: Vec<CertificateDer<'static>>) -> Result<TrialTls, String> {
+    let is_address = host.as_str().starts_with('[') || host.as_str().parse::<std::net::IpAddr>().is_ok();
+    let sni = match sni {
+        Some("") => None,
+        Some(name) => Some(HostName::parse(name).ok_or_else(|| format!("`{name}` is no host name"))?),
+        None => (!is_address).then(|| host.clone()),
+    };
+    Ok(TrialTls { chain, sni })
+}
+
+impl Asked {
+    fn step(&self, question: &Question) -> Step {
+        let Trial { method, tls, uri, .. } = &self.trial;
+        let how = match tls {
+            None => "without TLS".to_owned(),
+            Some(TrialTls { sni: Some(sni), .. }) => format!("over TLS with SNI {sni}"),
+            Some(_) => "over TLS without SNI".to_owned(),
+        };
+        let message = format!("{method} {} at {}, {how}", uri.path(), self.host);
+        let at = question.at.map(|_| format!("as of {}", time::date(self.now)));
+        Step::ok("request", message).notes(at)
+    }
+}
+
+/// `namespace/object/rule` as an object with its rule.
+fn rule(name: &str) -> String {
+    let (object, rule) = split_rule(name);
+    format!("ApisixRoute {object}, rule `{rule}`")
+}
+
+fn split_rule(name: &str) -> (&str, &str) {
+    // Rule names may hold a slash; those of namespaces and objects do not.
+    let second = name.match_indices('/').nth(1).map(|(at, _)| at);
+    second.map_or((name, ""), |at| (&name[..at], &name[at + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(url: &str) -> Result<Explanation, String> {
+        let question = Question { at: None, certificate: None, method: get(), sni: None, url: url.into() };
+        let (report, snapshot) = (Report::default(), Snapshot::default());
+        let configuration = Configuration { allow_plaintext_client_auth: false, report: &report, snapshot: &snapshot };
+        configuration.explain(&question, UnixTime::now())
+    }
+
+    #[test]
+    fn a_question_that_is_none_is_refused_with_what_is_wrong() {
+        for (url, expected) in [
+            ("shop.test", "must start with"),
+            ("ftp://shop.test/", "must start with"),
+            ("https://u@shop.test/", "is no host name"),
+            ("https://a..test/", "is no host name"),
+            ("https://a b/", "is no URL"),
+        ] {
+            let why = ask(url).unwrap_err();
+            assert!(why.contains(expected), "{url}: {why}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_not_named_in_the_handshake() {
+        for url in ["https://192.0.2.1/", "https://[2001:db8::1]:9443/"] {
+            assert!(ask(url).unwrap().summary.contains("the client named no host"), "{url}");
+        }
+        assert!(ask("https://shop.test/").unwrap().summary.contains("no TLS is configured"));
+        assert_eq!(ask("http://shop.test/").unwrap().status, Some(404));
+    }
+
+    #[test]
+    fn a_rule_name_may_hold_a_slash() {
+        assert_eq!(split_rule("default/shop/a/b"), ("default/shop", "a/b"));
+        assert_eq!(rule("default/shop/all"), "ApisixRoute default/shop, rule `all`");
+    }
+}

@@ -1,0 +1,101 @@
+//! Which rule takes the request, and where it goes.
+
+use std::sync::Arc;
+
+use super::{Asked, Configuration, Step, rule, split_rule, tls};
+use crate::model::{HostPattern, Kind, ObjectKey, PathPattern};
+use crate::snapshot::{HostRoutes, Route};
+
+const STEP: &str = "route";
+
+pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Step> {
+    let (method, path) = (asked.trial.method.as_str(), asked.trial.uri.path());
+    let Some(route) = configuration.snapshot.route(&asked.host, method, path) else {
+        return vec![missing(configuration, asked)];
+    };
+    let tables = covering(configuration, asked);
+    let place = tables.iter().find_map(|(host, table)| {
+        let (pattern, _) = table.iter().find(|(pattern, found)| covers(pattern, path) && Arc::ptr_eq(found, route))?;
+        Some(format!("by host {host} and path {pattern}"))
+    });
+    let (object, name) = split_rule(&route.name);
+    let message = format!("rule `{name}` {}", place.unwrap_or_default());
+    let step = Step::ok(STEP, message.trim_end()).of(format!("ApisixRoute {object}"), "spec.http");
+    vec![step, backends(configuration, route)]
+}
+
+/// The tables that the proxy looks the request up in, with the pattern of each, in its order.
+fn covering<'a>(configuration: &Configuration<'a>, asked: &Asked) -> Vec<(HostPattern, &'a HostRoutes)> {
+    let routes = &configuration.snapshot.routes;
+    let with_pattern = |table: &'a HostRoutes| {
+        let (pattern, _) = routes.iter().find(|(_, known)| std::ptr::eq(*known, table))?;
+        Some((pattern, table))
+    };
+    routes.covering(&asked.host).filter_map(with_pattern).collect()
+}
+
+fn covers(pattern: &PathPattern, path: &str) -> bool {
+    match pattern {
+        PathPattern::Exact(exact) => **exact == *path,
+        PathPattern::Prefix(prefix) => path.starts_with(&**prefix),
+    }
+}
+
+fn missing(configuration: &Configuration<'_>, asked: &Asked) -> Step {
+    let (method, path) = (&asked.trial.method, asked.trial.uri.path());
+    let tables = covering(configuration, asked);
+    if tables.is_empty() {
+        let help = format!("add {} to match.hosts of an ApisixRoute", asked.host);
+        let known = configuration.snapshot.routes.iter().filter_map(|(pattern, table)| {
+            let (_, route) = table.iter().next()?;
+            Some((pattern, rule(&route.name)))
+        });
+        let known = tls::nearest(&asked.host, known);
+        return Step::refused(STEP, format!("no ApisixRoute has the host {}", asked.host), help).notes(known);
+    }
+    let mut near: Vec<_> = tables
+        .iter()
+        .flat_map(|(host, table)| table.iter().map(move |(pattern, route)| (host, pattern, route)))
+        .map(|(host, pattern, route)| (common(&pattern, path), host, pattern, route))
+        .collect();
+    near.sort_by_key(|(common, ..)| std::cmp::Reverse(*common));
+    let only_the_method = near.iter().any(|(_, _, pattern, _)| covers(pattern, path));
+    let notes = near.into_iter().take(tls::NEAREST).map(|(_, host, pattern, route)| {
+        let why =
+            if covers(&pattern, path) { format!("does not serve {method}") } else { "has another path".to_owned() };
+        format!("{host}{pattern} of {} {why}", rule(&route.name))
+    });
+    let help = if only_the_method {
+        format!("add {method} to match.methods of the rule")
+    } else {
+        format!("add a path that covers {path} to match.paths of a rule; `/a/*` does not cover `/a`")
+    };
+    Step::refused(STEP, format!("no rule serves {method} {path}"), help).notes(notes)
+}
+
+/// Bytes that a pattern has in common with a path.
+fn common(pattern: &PathPattern, path: &str) -> usize {
+    let (PathPattern::Exact(text) | PathPattern::Prefix(text)) = pattern;
+    text.bytes().zip(path.bytes()).take_while(|(one, other)| one == other).count()
+}
+
+fn backends(configuration: &Configuration<'_>, route: &Route) -> Step {
+    const STEP: &str = "backends";
+    let (object, _) = split_rule(&route.name);
+    let key = object.split_once('/').map(|(namespace, name)| ObjectKey::new(namespace, name));
+    let problems = key.iter().flat_map(|key| configuration.problems(Kind::ApisixRoute, key));
+    let problems = problems.map(|problem| problem.invalid.to_string());
+    let counts = route.backends.iter().map(|(upstream, weight)| {
+        format!("Service {}: {} endpoints, weight {weight}", upstream.name, upstream.endpoints().len())
+    });
+    let notes: Vec<_> = counts.chain(problems).collect();
+    let usable = route.backends.iter().filter(|(upstream, weight)| *weight > 0 && !upstream.endpoints().is_empty());
+    let usable: usize = usable.map(|(upstream, _)| upstream.endpoints().len()).sum();
+    let step = if usable == 0 {
+        let help = "make a Pod of the Service ready: kubectl get endpointslices";
+        Step::refused(STEP, "no endpoint can take the request", help)
+    } else {
+        Step::ok(STEP, format!("{usable} endpoints"))
+    };
+    step.of(format!("ApisixRoute {object}"), "spec.http").notes(notes)
+}

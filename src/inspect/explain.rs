@@ -1,0 +1,62 @@
+//! `portcullis explain`.
+
+use std::fs;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::UnixTime;
+
+use super::files;
+use crate::args::ExplainOptions;
+use crate::explain::{Configuration, Explanation, Question};
+use crate::log::Format;
+use crate::trust;
+
+/// Prints what decides about a request. The code is 0 where it would be served, 1 where it would be refused, 2 where the
+/// question cannot be answered.
+pub fn explain(options: &ExplainOptions) -> ExitCode {
+    let explanation = match answer(options) {
+        Ok(explanation) => explanation,
+        Err(error) => return super::unusable(&error),
+    };
+    let text = match options.output {
+        Format::Json => serde_json::to_string_pretty(&explanation).unwrap_or_default() + "\n",
+        Format::Text => explanation.to_string(),
+    };
+    super::print(&text);
+    if explanation.served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn answer(options: &ExplainOptions) -> anyhow::Result<Explanation> {
+    let question = question(options)?;
+    let read = files::read(&options.manifests, &options.class)?.map_err(|diagnostics| {
+        let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the manifests cannot be read:\n{}", lines.join("\n"))
+    })?;
+    let configuration = Configuration {
+        allow_plaintext_client_auth: options.allow_plaintext_client_auth,
+        report: &read.compiled.report,
+        snapshot: &read.compiled.snapshot,
+    };
+    configuration.explain(&question, UnixTime::now()).map_err(anyhow::Error::msg)
+}
+
+fn question(options: &ExplainOptions) -> anyhow::Result<Question> {
+    let at = options.at.map(|at| u64::try_from(at.as_second()).context("--at must be after 1970")).transpose()?;
+    let certificate = match &options.cert {
+        None => None,
+        Some(path) => {
+            let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let chain = trust::certificates(&pem).map_err(|why| anyhow::anyhow!("{} {why}", path.display()))?;
+            Some(chain.iter().map(|der| pem_of(der)).collect())
+        }
+    };
+    Ok(Question { at, certificate, method: options.method.clone(), sni: options.sni.clone(), url: options.url.clone() })
+}
+
+/// The certificate alone: the file may hold its key too, which goes nowhere.
+fn pem_of(der: &[u8]) -> String {
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
+}

@@ -1,0 +1,37 @@
+//! Manifests, read once and compiled.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::args::ClassOptions;
+use crate::compile::{Compiled, Context, TlsContext, compile};
+use crate::snapshot::Snapshot;
+use crate::source::manifests::{Diagnostic, Manifests};
+use crate::world::World;
+
+/// What manifests come to.
+pub(super) struct Read {
+    pub(super) compiled: Compiled,
+    pub(super) manifests: Manifests,
+}
+
+/// Reads and compiles `paths`. The inner error is what is wrong with the files themselves.
+///
+/// # Errors
+/// When the system has no randomness.
+pub(super) fn read(paths: &[PathBuf], class: &ClassOptions) -> anyhow::Result<Result<Read, Vec<Diagnostic>>> {
+    let manifests = match Manifests::open(paths.to_vec()) {
+        Ok(manifests) => manifests,
+        Err(diagnostics) => return Ok(Err(diagnostics)),
+    };
+    let mut world = World::default();
+    world.apply(manifests.listing());
+    let context = Context {
+        class: class.ingress_class.clone().into(),
+        controller: class.controller_name.clone().into(),
+        tls: TlsContext::new().context("cannot prepare TLS")?,
+    };
+    let compiled = compile(&world, &context, &Snapshot::default());
+    Ok(Ok(Read { compiled, manifests }))
+}

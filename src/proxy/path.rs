@@ -1,0 +1,54 @@
+//! The path of a request, in the one form that skip rules, routes and the upstream see.
+
+use http::uri::PathAndQuery;
+
+use super::error::ProxyError;
+use crate::model::normal_path;
+
+/// `target` with its path in [normal form](normal_path); the query stays as it was sent.
+///
+/// # Errors
+/// [`ProxyError::Malformed`] for a path that has no normal form.
+pub(super) fn normal(target: PathAndQuery) -> Result<PathAndQuery, ProxyError> {
+    let path = match normal_path(target.path()).map_err(ProxyError::Malformed)? {
+        std::borrow::Cow::Borrowed(_) => return Ok(target),
+        std::borrow::Cow::Owned(path) => path,
+    };
+    let whole = match target.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    PathAndQuery::try_from(whole).map_err(|_| ProxyError::Malformed("the path cannot be normalised"))
+}
+
+/// Whether everyone takes the normal path `path` for the same resource. An upstream may merge slashes, decode `%2F`, `%5C` or
+/// what was encoded twice, or cut parameters off (`/public/..;/admin` is `/admin` to Tomcat): such a path may lead
+/// somewhere else there than its beginning says.
+pub(super) fn is_plain(path: &str) -> bool {
+    !["//", ";", "%25", "%2F", "%3B", "%5C"].iter().any(|odd| path.contains(odd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_path_is_normalised() {
+        for (target, expected) in
+            [("/a/../b?c=/../%7e%zz", "/b?c=/../%7e%zz"), ("/%7e", "/~"), ("/%7e?", "/~?"), ("/a?b=%7e", "/a?b=%7e")]
+        {
+            assert_eq!(normal(target.parse().unwrap()).unwrap().as_str(), expected);
+        }
+        assert!(normal("/%zz".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_path_that_can_be_taken_for_another_is_not_plain() {
+        for path in ["/a//b", "//", "/a;/b", "/a%2Fb", "/a%5Cb", "/a%3Bb", "/a%252Fb"] {
+            assert!(!is_plain(path), "{path}");
+        }
+        for path in ["/", "/a/b.css", "/a%20b", "/a%2B%3D%5B"] {
+            assert!(is_plain(path), "{path}");
+        }
+    }
+}

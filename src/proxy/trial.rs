@@ -1,0 +1,94 @@
+//! What would become of a request: the proxy's own decisions, for a connection that nobody opened.
+
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, StatusCode, Uri};
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use super::authorize::authorize;
+use super::downstream::Tls;
+use super::error::ProxyError;
+use super::{host, path};
+use crate::model::HostName;
+use crate::snapshot::{Route, Snapshot};
+
+/// A request that may never be sent.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// As [`Settings::allow_plaintext_client_auth`](super::Settings::allow_plaintext_client_auth).
+    pub allow_plaintext_client_auth: bool,
+    /// The request's method.
+    pub method: Method,
+    /// The connection that carries it; `None` for the plaintext port.
+    pub tls: Option<TrialTls>,
+    /// The request target, with its authority.
+    pub uri: Uri,
+}
+
+/// The TLS connection of a [`Trial`].
+#[derive(Clone, Debug)]
+pub struct TrialTls {
+    /// What the client sends, its own certificate first; empty where it has none.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The host that the client names in the handshake.
+    pub sni: Option<HostName>,
+}
+
+/// What becomes of a [`Trial`].
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The proxy answers by itself.
+    Answer {
+        /// The answer's status.
+        status: StatusCode,
+        /// Why, as the log says it.
+        why: String,
+    },
+    /// The request is sent to an upstream of the route.
+    Forward(Arc<Route>),
+    /// The handshake fails, with this reason in the log.
+    Handshake(String),
+}
+
+impl Trial {
+    /// Decides from `snapshot` at the time `now`, with the functions that decide about requests.
+    pub fn decide(&self, snapshot: &Snapshot, now: UnixTime) -> Outcome {
+        let tls = match &self.tls {
+            None => None,
+            Some(tls) => match tls.handshake(snapshot) {
+                Ok(tls) => Some(tls),
+                Err(why) => return Outcome::Handshake(why),
+            },
+        };
+        match self.route(snapshot, tls.as_ref(), now) {
+            Ok(route) => Outcome::Forward(route),
+            Err(error) => Outcome::Answer { status: error.status(), why: error.to_string() },
+        }
+    }
+
+    fn route(&self, snapshot: &Snapshot, tls: Option<&Tls>, now: UnixTime) -> Result<Arc<Route>, ProxyError> {
+        if self.method == Method::CONNECT || self.method == Method::TRACE {
+            return Err(ProxyError::MethodNotAllowed);
+        }
+        let (host, _) = host::of(&self.uri, &HeaderMap::new(), None)?;
+        let target = self.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let target = path::normal(target)?;
+        let path = target.path();
+        authorize(snapshot, tls, &host, path, now, self.allow_plaintext_client_auth)?;
+        let route = snapshot.route(&host, self.method.as_str(), path).ok_or(ProxyError::NotFound)?;
+        let reachable = route.backends.iter().any(|(upstream, weight)| weight > 0 && !upstream.endpoints().is_empty());
+        if reachable { Ok(route.clone()) } else { Err(ProxyError::NoEndpoint) }
+    }
+}
+
+impl TrialTls {
+    fn handshake(&self, snapshot: &Snapshot) -> Result<Tls, String> {
+        let sni = self.sni.clone().ok_or("the client named no host (SNI)")?;
+        let host = snapshot.handshake(&sni).ok_or("no TLS is configured for the host")?;
+        if let Err(invalid) = &host.server {
+            return Err(format!("{} cannot be served: {invalid}", host.object));
+        }
+        Ok(Tls::new(sni, self.chain.clone(), "TLSv1.3"))
+    }
+}

@@ -1,0 +1,248 @@
+//! `portcullis explain` and `portcullis check`, as a user runs them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A certificate and its key.
+    fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![usage];
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+fn secret(name: &str, entries: &[(&str, &str)]) -> String {
+    let mut text = format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\nstringData:\n");
+    for (key, pem) in entries {
+        text += &format!("  {key}: |\n    {}\n", pem.trim_end().replace('\n', "\n    "));
+    }
+    text + "---\n"
+}
+
+const OBJECTS: &str = "apiVersion: apisix.apache.org/v2
+kind: ApisixTls
+metadata:
+  name: shop
+spec:
+  hosts: [shop.test, '*.shop.test']
+  secret: {name: server, namespace: default}
+  client:
+    caSecret: {name: client-ca, namespace: default}
+---
+apiVersion: apisix.apache.org/v2
+kind: ApisixRoute
+metadata:
+  name: shop
+spec:
+  http:
+    - name: api
+      match: {hosts: [shop.test], paths: [/api/*], methods: [GET]}
+      backends: [{serviceName: shop, servicePort: 80}]
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: shop
+spec:
+  ports: [{port: 80}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: shop
+  labels: {kubernetes.io/service-name: shop}
+addressType: IPv4
+endpoints: [{addresses: [192.0.2.1]}, {addresses: [192.0.2.2]}]
+ports: [{port: 8080}]
+";
+
+/// A folder with `manifests`, `client.pem` (with its key) and `stranger.pem`.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let (clients, others) = (Authority::new("Test client CA"), Authority::new("Another CA"));
+    let (server, server_key) = others.issue("shop.test", ExtendedKeyUsagePurpose::ServerAuth);
+    let (client, client_key) = clients.issue("alice", ExtendedKeyUsagePurpose::ClientAuth);
+    let (stranger, _) = others.issue("mallory", ExtendedKeyUsagePurpose::ClientAuth);
+    fs::create_dir(folder.path().join("manifests")).unwrap();
+    let secrets =
+        secret("server", &[("cert", &server), ("key", &server_key)]) + &secret("client-ca", &[("cert", &clients.pem)]);
+    let files = [
+        ("client.pem", client_key + &client),
+        ("stranger.pem", stranger),
+        ("manifests/secrets.yaml", secrets),
+        ("manifests/shop.yaml", OBJECTS.to_owned()),
+    ];
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_portcullis")).args(arguments).current_dir(folder).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+fn explain(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    run(folder, &[&["explain", "--manifests", "manifests"], arguments].concat())
+}
+
+#[test]
+fn a_request_that_would_be_served_is_explained_step_by_step() {
+    let folder = folder();
+    let (code, out, _) = explain(folder.path(), &["https://shop.test:9443/api/carts", "--cert", "client.pem"]);
+    assert_eq!(code, 0, "{out}");
+    for part in [
+        "ok: request: GET /api/carts at shop.test, over TLS with SNI shop.test\n",
+        "ok: TLS host: shop.test is covered by shop.test\n  --> ApisixTls default/shop: spec.hosts\n",
+        "ok: server certificate: is valid for the host\n",
+        "ok: client policy: Require: a certificate that satisfies it is needed\n",
+        "   = authority CN=Test client CA, valid until 4096-01-01T00:00:00Z, in ",
+        "ok: client certificate: satisfies the policy until 4096-01-01T00:00:00Z\n",
+        "   = certificate 1: subject CN=alice, issuer CN=Test client CA, serial ",
+        "ok: route: rule `api` by host shop.test and path /api/*\n  --> ApisixRoute default/shop: spec.http\n",
+        "ok: backends: 2 endpoints\n",
+        "   = Service default/shop:80: 2 endpoints, weight 100\n",
+        "\nserved by ApisixRoute default/shop, rule `api`\n",
+    ] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_object_the_reason_and_what_to_do() {
+    let folder = folder();
+    for (arguments, expected) in [
+        (
+            &["https://shop.test/api/", "--cert", "stranger.pem"][..],
+            &[
+                "refused: client certificate: unknown issuer\n  --> ApisixTls default/shop: spec.client\n",
+                "   = looked for the issuer CN=Another CA\n   = no authority has that name\n",
+                "   = help: send the missing intermediates",
+                "\nrefused with 400 Bad Request: client certificate verification is not passed: FAILED:unknown issuer\n",
+            ][..],
+        ),
+        (&["https://shop.test/api/"], &["refused: client certificate: the client sends none\n", "refused with 400"]),
+        (
+            &["https://shop.test/api/", "--cert", "client.pem", "--at", "1970-02-01T00:00:00Z"],
+            &["as of 1970-02-01T00:00:00Z", "refused with 400"],
+        ),
+        (
+            &["https://shop.test/api/", "--sni", "", "--cert", "client.pem"],
+            &["refused: TLS host: the client names no host (SNI)\n", "refused in the TLS handshake"],
+        ),
+        (
+            &["https://a.b.shop.test/"],
+            &[
+                "refused: TLS host: no ApisixTls covers a.b.shop.test\n",
+                "   = known is *.shop.test of ApisixTls default/shop\n",
+            ],
+        ),
+        (
+            &["https://shop.test/api/x", "--method", "PUT", "--cert", "client.pem"],
+            &["refused: route: no rule serves PUT /api/x\n", "does not serve PUT\n", "help: add PUT to match.methods"],
+        ),
+        (
+            &["https://shop.test/apx", "--cert", "client.pem"],
+            &["shop.test/api/* of ApisixRoute default/shop, rule `api` has another path\n", "refused with 404"],
+        ),
+        (
+            &["http://shop.test/api/"],
+            &[
+                "refused: connection: the host authenticates its clients and is not served without TLS\n",
+                "refused with 421",
+            ],
+        ),
+        (
+            &["https://other.test/", "--sni", "shop.test", "--cert", "client.pem"],
+            &["refused: connection: shop.test does not ask for what other.test asks for", "refused with 421"],
+        ),
+    ] {
+        let (code, out, error) = explain(folder.path(), arguments);
+        assert_eq!(code, 1, "{arguments:?}\n{out}{error}");
+        for part in expected {
+            assert!(out.contains(part), "{arguments:?}: {part} is not in\n{out}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_answered_is_told_from_a_refusal() {
+    let folder = folder();
+    for (arguments, expected) in [
+        (&["shop.test"][..], "must start with `https://`"),
+        (&["https://shop.test/", "--cert", "gone.pem"], "cannot read gone.pem"),
+        (&["https://shop.test/", "--cert", "manifests/shop.yaml"], "holds no PEM certificate"),
+        (&["https://shop.test/", "--at", "yesterday"], "--at"),
+    ] {
+        let (code, out, error) = explain(folder.path(), arguments);
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}");
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+    fs::write(folder.path().join("manifests/broken.yaml"), "kind: [").unwrap();
+    let (code, _, error) = explain(folder.path(), &["https://shop.test/"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("manifests/broken.yaml:1"), "{error}");
+}
+
+#[test]
+fn the_answer_as_json_holds_no_key() {
+    let folder = folder();
+    let (code, out, _) =
+        explain(folder.path(), &["https://shop.test/api/", "--cert", "client.pem", "--output", "json"]);
+    let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &answer["served"]), (0, &serde_json::json!(true)));
+    let steps: Vec<_> = answer["steps"].as_array().unwrap().iter().map(|step| step["step"].as_str().unwrap()).collect();
+    assert_eq!(
+        steps,
+        ["request", "TLS host", "server certificate", "client policy", "client certificate", "route", "backends"]
+    );
+    assert!(!out.contains("PRIVATE KEY"), "{out}");
+}
+
+#[test]
+fn check_names_file_line_object_and_field_of_everything_that_is_wrong() {
+    let folder = folder();
+    let (code, out, _) = run(folder.path(), &["check", "--manifests", "manifests"]);
+    assert_eq!((code, out.as_str()), (0, "no problem found\n"));
+
+    let file = folder.path().join("manifests/shop.yaml");
+    fs::write(&file, OBJECTS.replace("client-ca", "gone").replace("servicePort: 80", "servicePort: 81")).unwrap();
+    let (code, out, _) = run(folder.path(), &["check", "--manifests", "manifests"]);
+    assert_eq!(code, 1);
+    for part in [
+        "warning[RefNotFound]: manifests/shop.yaml:19: ApisixRoute default/shop: spec.http[0].backends[0].servicePort: ",
+        "error[RefNotFound]: manifests/shop.yaml:9: ApisixTls default/shop: spec.client.caSecret: Secret default/gone ",
+        "errors: 1, warnings: 1\n",
+    ] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+
+    fs::write(&file, OBJECTS.replace("paths:", "path:")).unwrap();
+    let (code, out, _) = run(folder.path(), &["check", "--manifests", "manifests"]);
+    assert_eq!(code, 1);
+    assert!(out.starts_with("error: manifests/shop.yaml:18: ApisixRoute default/shop: spec.http[0].match"), "{out}");
+}
