@@ -24,6 +24,13 @@ impl Verdict {
         Self::of(auth.judge(chain, now), chain, auth)
     }
 
+    /// Judges `chain`, which this is the verdict on, under a policy or at a time for which it does not stand any more. `None`
+    /// where that takes a judgement in full.
+    fn again(&self, chain: &[CertificateDer<'_>], auth: &ClientAuth, now: UnixTime) -> Option<Self> {
+        let outcome = self.outcome.as_ref().ok()?.again(&auth.requirements, now)?;
+        Some(Self::of(outcome, chain, auth))
+    }
+
     fn of(outcome: Result<Verified, Refusal>, chain: &[CertificateDer<'_>], auth: &ClientAuth) -> Self {
         let forward = &auth.settings.forward;
         let fields = match &outcome {
@@ -52,15 +59,12 @@ impl LastVerdict {
     /// The verdict on `chain` under `auth` at the time `now`: the last one while it stands, else a new one.
     pub(super) fn judge(&self, chain: &[CertificateDer<'_>], auth: &ClientAuth, now: UnixTime) -> Arc<Verdict> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let verified = match &*last {
+        let again = match &*last {
             Some(verdict) if verdict.stands(auth, now) => return verdict.clone(),
-            Some(verdict) => verdict.outcome.as_ref().ok(),
+            Some(verdict) => verdict.again(chain, auth, now),
             None => None,
         };
-        let verdict = match verified {
-            Some(verified) => Verdict::of(auth.judge_again(verified, chain, now), chain, auth),
-            None => Verdict::new(chain, auth, now),
-        };
+        let verdict = again.unwrap_or_else(|| Verdict::new(chain, auth, now));
         last.insert(Arc::new(verdict)).clone()
     }
 }

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use regex::RegexSet;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::model::ClientSettings;
+use crate::model::{ClientSettings, Failure, Mode};
 use crate::trust::{Anchors, IdentityRules, Refusal, Requirements, Revocation, Verified, judge};
 
 /// Names a policy by its content: hosts with equal settings have equal ids, whatever their objects are called.
@@ -71,6 +71,12 @@ impl ClientAuth {
         Ok(Self { id, requirements, session, settings, skip })
     }
 
+    /// Whether clients are judged in the handshake, which fails with an alert for those that are refused. Under `Observe` none
+    /// is.
+    pub fn alerts(&self) -> bool {
+        self.settings.failure == Failure::Alert && self.settings.mode != Mode::Observe
+    }
+
     /// Judges the chain that a client sent (its own certificate first; empty where it sent none) at the time `now`.
     /// Proof of possession of the key is TLS's business and has happened.
     ///
@@ -78,20 +84,6 @@ impl ClientAuth {
     /// Why the client is refused.
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Verified, Refusal> {
         judge(chain, &self.requirements, now)
-    }
-
-    /// As [`ClientAuth::judge`], for a chain that was `verified` before, at another time or under another policy: without
-    /// signatures, where the answer needs none.
-    ///
-    /// # Errors
-    /// Why the client is refused.
-    pub fn judge_again(
-        &self,
-        verified: &Verified,
-        chain: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<Verified, Refusal> {
-        verified.again(&self.requirements, now).unwrap_or_else(|| self.judge(chain, now))
     }
 }
 
