@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::model::{HostName, HostPattern};
+use portcullis_fuzz::model::{HostName, HostPattern};
 
 fuzz_target!(|text: &str| {
     if let Some(host) = HostName::parse(text) {
