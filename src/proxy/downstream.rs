@@ -58,17 +58,17 @@ impl Downstream {
     }
 
     /// Enters a TLS connection among the open ones of `host`, which its handshake was made for.
-    pub(super) fn watched(mut self, host: Arc<HostTls>) -> Arc<Self> {
+    pub(super) fn watched(mut self, host: &Arc<HostTls>) -> Arc<Self> {
         let Some(tls) = &self.tls else { return Arc::new(self) };
         let used = Use { host: tls.sni.clone(), role: Role::Handshake };
-        let standing = self.standing(&host);
+        let standing = self.standing(host);
         let downstream = Arc::new_cyclic(|weak| {
             let shared = &self.place.shared;
             self.entry = Some(Live::enter(shared, weak.clone(), used, Some(host.clone()), &standing));
             self
         });
         if let Some(entry) = &downstream.entry {
-            downstream.catch_up(entry, Some(&host));
+            downstream.catch_up(entry, Some(host));
         }
         downstream
     }

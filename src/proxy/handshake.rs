@@ -59,7 +59,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place:
         refused(&lost, &host, peer, downstream.tls.as_ref());
         return;
     }
-    let downstream = downstream.watched(host);
+    let downstream = downstream.watched(&host);
     if http2 {
         connection::http2(stream, downstream).await;
     } else {

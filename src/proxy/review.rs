@@ -40,7 +40,9 @@ pub(super) async fn run(shared: Weak<Shared>, mut published: watch::Receiver<()>
             if changed {
                 enforce(&shared);
             }
-            ended.iter().for_each(|due| review(&shared, due));
+            for due in &ended {
+                review(&shared, due);
+            }
         });
         if let Err(error) = reviewed.await {
             tracing::error!("open connections could not be looked at: {error}");
@@ -51,7 +53,9 @@ pub(super) async fn run(shared: Weak<Shared>, mut published: watch::Receiver<()>
 /// Holds every open connection to the published snapshot.
 fn enforce(shared: &Arc<Shared>) {
     let snapshot = shared.current.load_full();
-    shared.live.outdated(&snapshot).iter().for_each(|due| review(shared, due));
+    for due in shared.live.outdated(&snapshot) {
+        review(shared, &due);
+    }
     shared.metrics.enforced_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
 }
 

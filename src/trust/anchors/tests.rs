@@ -65,12 +65,15 @@ fn unusable_authorities_are_left_out_with_the_reason() {
     critical.custom_extensions.push(extension);
     let mut no_signing = authority("x");
     no_signing.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let mut servers = authority("x");
+    servers.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let pem = |key: &dyn Fn() -> rcgen::Certificate| key().pem();
     let issuer = KeyPair::generate().unwrap();
     let issuer = rcgen::Issuer::new(authority("root"), issuer);
     let cases = [
         (root.issue(critical).pem, "has a critical extension that is not known: 1.2.3.4"),
         (root.issue(no_signing).pem, "may not sign certificates: keyUsage lacks keyCertSign"),
+        (root.issue(servers).pem, "may not vouch for clients: extendedKeyUsage lacks clientAuth"),
         (pem(&|| authority("x").signed_by(&Rsa::new(1024), &issuer).unwrap()), "RSA key of 1024 bits is too short"),
         (pem(&|| authority("x").signed_by(&Rsa::new(16_384), &issuer).unwrap()), LONG_KEY),
     ];
