@@ -214,14 +214,15 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap, identity: &[Arc<str>]) {
     }
 }
 
-/// Removes the names of an identity, and those with underscores that CGI and WSGI take for a reserved name or an identity's.
+/// Removes the names of an identity, and those that CGI and its like take for a reserved name or an identity's: `-` and `_`
+/// are one to them, and to some every character but letters and digits (lighttpd).
 fn remove_claims(headers: &mut HeaderMap, identity: &[Arc<str>]) {
     let claims = |name: &&HeaderName| {
         let name = name.as_str();
-        if !name.contains('_') {
+        if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return is_identity(name, identity);
         }
-        let name = name.replace('_', "-");
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         RESERVED.contains(&name.as_str()) || is_identity(&name, identity)
     };
     let found: Vec<_> = headers.keys().filter(claims).cloned().collect(); // empty: no allocation
@@ -230,7 +231,7 @@ fn remove_claims(headers: &mut HeaderMap, identity: &[Arc<str>]) {
     }
 }
 
-/// Whether upstreams may take `name`, in lower case and without underscores, for an identity.
+/// Whether upstreams may take `name`, of lower-case letters, digits and hyphens, for an identity.
 fn is_identity(name: &str, configured: &[Arc<str>]) -> bool {
     IDENTITY.contains(&name)
         || IDENTITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -345,6 +346,9 @@ mod tests {
             "x-ssl_verify: 1",
             "x-user: 1",
             "X_User: 1",
+            "x.user: 1",
+            "Client.Cert: 1",
+            "ssl~client~verify: 1",
             "x-users: 1",
             "x-client: 1",
             "x-ssl: 1",

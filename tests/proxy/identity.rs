@@ -40,7 +40,7 @@ fn policy(mode: Mode) -> Policy {
 }
 
 /// Names that a client may try, as it may spell them in HTTP/1.1.
-const SPOOFED: [&str; 30] = [
+const SPOOFED: [&str; 32] = [
     "Client-Cert",
     "CLIENT-CERT",
     "client_cert",
@@ -69,12 +69,14 @@ const SPOOFED: [&str; 30] = [
     "X-Subject",
     "X_Subject",
     "X-DNS",
+    "x.dns",
+    "Client.Cert",
     "X-Verified",
     "X_VERIFIED",
 ];
 
 fn dashed(name: &str) -> String {
-    name.to_ascii_lowercase().replace('_', "-")
+    name.to_ascii_lowercase().replace(['_', '.'], "-")
 }
 
 /// The fields of `headers` that speak of an identity.
