@@ -1,6 +1,7 @@
 //! The data plane over real sockets on loopback, with snapshots made by hand.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod alert;
 mod client;
 mod drain;
 mod forwarding;
