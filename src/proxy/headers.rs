@@ -233,9 +233,14 @@ fn remove_claims(headers: &mut HeaderMap, identity: &[Arc<str>]) {
 
 /// Whether upstreams may take `name`, of lower-case letters, digits and hyphens, for an identity.
 fn is_identity(name: &str, configured: &[Arc<str>]) -> bool {
-    IDENTITY.contains(&name)
-        || IDENTITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || configured.iter().any(|other| **other == *name)
+    // Most names differ from all of the lists in their first two letters.
+    let usual = begins_an_identity(name)
+        && (IDENTITY.contains(&name) || IDENTITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+    usual || configured.iter().any(|other| **other == *name)
+}
+
+fn begins_an_identity(name: &str) -> bool {
+    matches!(name.as_bytes(), [b'c', b'f' | b'l', ..] | [b's', b's', ..] | [b't', b'l', ..] | [b'x', b'-', ..])
 }
 
 /// HTTP/2 clients may split cookies, HTTP/1.1 servers may not (RFC 9113 section 8.2.3).
@@ -326,6 +331,14 @@ mod tests {
             fields(&["x_real_ip: 1", "x-forwarded_for: 1", "content_length: 1", "x_other: 1", "x-other: 1"]);
         remove_claims(&mut headers, &[]);
         assert_eq!(lines(&headers), ["x-other: 1", "x_other: 1"]);
+    }
+
+    #[test]
+    fn every_name_of_an_identity_is_found() {
+        for name in IDENTITY.iter().chain(&IDENTITY_PREFIXES) {
+            assert!(is_identity(name, &[]), "{name}");
+        }
+        assert!(is_identity("user", &["user".into()]) && !is_identity("user", &[]));
     }
 
     #[test]
