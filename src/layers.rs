@@ -10,7 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("alarm", &[]),
     ("api", &[]),
     ("app", &["*"]),
-    ("args", &["log"]),
+    ("args", &["log", "model"]),
     ("body", &[]),
     ("compile", &["model", "snapshot", "trust", "world"]),
     ("demo", &["app", "args", "log"]),

@@ -1,24 +1,25 @@
 //! From an accepted socket to a TLS connection whose host is known.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
 
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
-use rustls_pki_types::UnixTime;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
+use super::access_log::Escaped;
 use super::connection;
 use super::downstream::{Downstream, Tls};
 use super::listener::Place;
-use super::standing::standing;
 use crate::drain::Draining;
 use crate::model::HostName;
-use crate::snapshot::HostTls;
+use crate::snapshot::{HostTls, Policy, Rejection};
+use crate::trust::Refusal;
 
 /// Alert descriptions (RFC 8446 section 6.2) for what rustls does not know to be wrong.
 #[derive(Clone, Copy)]
@@ -26,6 +27,9 @@ enum Alert {
     InternalError = 80,
     UnrecognizedName = 112,
 }
+
+/// How long, and for how many bytes, a client that was refused may go on sending.
+const LINGER: (Duration, u64) = (Duration::from_secs(1), 256 << 10);
 
 /// Serves a connection of a TLS listener.
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place: Place, draining: Draining) {
@@ -47,8 +51,15 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place:
     let tls = established(session, sni);
     let handshakes = &shared.metrics.handshakes;
     if session.handshake_kind() == Some(HandshakeKind::Resumed) { &handshakes.resumed } else { &handshakes.full }.inc();
-    let standing = standing(&host, &tls, UnixTime::now());
-    let downstream = Downstream::new(peer, port, Some(tls), place, draining).watched(host, &standing);
+    let alerts = matches!(&host.policy, Policy::Require(auth) if auth.alerts());
+    let downstream = Downstream::new(peer, port, Some(tls), place, draining);
+    if alerts && let Err(lost) = downstream.standing(&host) {
+        // The chain of a resumed session was judged in another handshake.
+        shared.metrics.handshakes.refused.inc();
+        refused(&lost, &host, peer, downstream.tls.as_ref());
+        return;
+    }
+    let downstream = downstream.watched(&host);
     if http2 {
         connection::http2(stream, downstream).await;
     } else {
@@ -114,13 +125,51 @@ async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<Ac
             return None;
         }
     };
-    match start.into_stream(config).await {
+    match start.into_stream(config).into_fallible().await {
         Ok(stream) => Some(Accepted { host, sni, stream: Box::new(stream) }),
-        Err(error) => {
-            failed(error);
+        Err((error, stream)) => {
+            match rejection(&error) {
+                Some(Rejection { chain, refusal }) => {
+                    counters.refused.inc();
+                    let tls = Tls::new(sni, chain, "");
+                    refused(&refusal, &host, peer, Some(&tls));
+                }
+                None => failed(error),
+            }
+            linger(stream).await;
             None
         }
     }
+}
+
+/// Why the client was refused, where the handshake failed for that.
+fn rejection(error: &io::Error) -> Option<Rejection> {
+    let left = Rejection::take(); // must not stay for another handshake
+    let tls = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    match tls {
+        rustls::Error::NoCertificatesPresented => Some(Rejection { chain: Vec::new(), refusal: Refusal::NotPresent }),
+        _ => left,
+    }
+}
+
+/// Logs that a client was refused without an answer.
+fn refused(why: &dyn fmt::Display, host: &HostTls, peer: SocketAddr, client: Option<&Tls>) {
+    let sni = client.map_or("", |client| client.sni.as_str());
+    let subject = client.and_then(Tls::subject).unwrap_or_default();
+    tracing::error!(
+        "{why}, client: {}, sni: \"{sni}\", object: {}, subject: \"{}\"",
+        peer.ip(),
+        host.object,
+        Escaped(subject.as_bytes()),
+    );
+}
+
+/// Closes a connection after an alert so that the client gets to read it: what the client sent meanwhile (with TLS 1.3 a
+/// request, perhaps) would make the kernel reset the connection, and throw the alert away with it.
+async fn linger(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let mut rest = stream.take(LINGER.1);
+    let _ = timeout(LINGER.0, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 /// Sends a fatal alert and logs why. Nothing is encrypted before the `ServerHello`, so the alert is a plain record.
@@ -128,5 +177,5 @@ async fn refuse(start: StartHandshake<TcpStream>, alert: Alert, peer: SocketAddr
     tracing::warn!("TLS handshake refused: {why}, client: {}, sni: \"{sni}\"", peer.ip());
     let mut stream = start.io;
     let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, alert as u8]).await;
-    let _ = stream.shutdown().await;
+    linger(stream).await;
 }
