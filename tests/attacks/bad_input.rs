@@ -17,7 +17,8 @@ async fn refused(objects: Vec<Value>) -> Vec<String> {
     let stage = Stage::new(objects).await;
     for _ in 0..2 {
         for certificate in [None, Some(&PKI.clients.client())] {
-            let status = Attacker::new(&rustls::version::TLS13, "h2", certificate).status(stage.https, HOST, HOST).await;
+            let status =
+                Attacker::new(&rustls::version::TLS13, "h2", certificate).status(stage.https, HOST, HOST).await;
             assert!(matches!(status, None | Some(400)), "{status:?} {:?}", stage.problems("bad"));
         }
         stage.restart();
@@ -44,7 +45,9 @@ async fn a_bad_certificate_of_a_host_is_named() {
         let mut object = tls("bad", &[HOST]);
         object["spec"]["secret"] = reference("own");
         let problems = refused(vec![secret("own", &[("cert", cert), ("key", key)]), object]).await;
-        let found = problems.iter().any(|problem| problem.starts_with("spec.secret: Secret default/own: ") && problem.contains(says));
+        let found = problems
+            .iter()
+            .any(|problem| problem.starts_with("spec.secret: Secret default/own: ") && problem.contains(says));
         assert!(found, "{says}: {problems:?}");
         let secret = good.key.serialize_pem().lines().nth(1).unwrap().to_owned();
         assert!(problems.iter().all(|problem| !problem.contains(&secret)), "{problems:?}");
@@ -69,7 +72,11 @@ async fn a_bad_field_of_the_client_section_is_named() {
         ("failure", json!({"statusCode": 200}), "spec.client.failure.statusCode"),
         ("failure", json!({"redirect": "https://a.test\r\nX-Admin: 1"}), "spec.client.failure.redirect"),
         ("failure", json!({"body": "x", "contentType": "text/html\r\nX-Admin: 1"}), "spec.client.failure.contentType"),
-        ("forward", json!({"headers": [{"name": "X-A\r\nX-B", "value": "Subject"}]}), "spec.client.forward.headers[0].name"),
+        (
+            "forward",
+            json!({"headers": [{"name": "X-A\r\nX-B", "value": "Subject"}]}),
+            "spec.client.forward.headers[0].name",
+        ),
         ("forward", json!({"headers": [{"name": "Host", "value": "Subject"}]}), "spec.client.forward.headers[0].name"),
         ("forward", json!({"headers": [{"name": "X-A", "value": "Password"}]}), "spec.client.forward.headers[0].value"),
         ("identities", json!([{}]), "spec.client.identities[0]"),
@@ -107,7 +114,8 @@ async fn names_with_control_characters_stay_on_one_line() {
 
 #[tokio::test]
 async fn a_catastrophic_expression_takes_linear_time() {
-    let client = json!({"caSecret": reference("clients"), "skip_mtls_uri_regex": ["^/(a+)+$", "^/(a|a)*$", "^/(.*a){20}$"]});
+    let client =
+        json!({"caSecret": reference("clients"), "skip_mtls_uri_regex": ["^/(a+)+$", "^/(a|a)*$", "^/(.*a){20}$"]});
     let stage = Stage::new([client_tls("bad", &[HOST], client)]).await;
     let attacker = Attacker::new(&rustls::version::TLS13, "http/1.1", None);
     let path = format!("/{}!", "a".repeat(8000));

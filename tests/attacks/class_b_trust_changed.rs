@@ -87,6 +87,41 @@ async fn class_b_a_session_ends_when_the_depth_is_tightened() {
 }
 
 #[tokio::test]
+async fn class_b_a_session_ends_when_a_rule_is_tightened() {
+    let root = Forger::root("root");
+    let with = |name: &str| {
+        let rule = json!({"dns": [{"exact": name}]});
+        client_tls("mtls", &[HOST], json!({"caSecret": reference("ca"), "identities": [rule]}))
+    };
+    let before = || vec![ca(&[root.pem.clone()]), with("client.test")];
+    ends("another name", &root.client(|_| ()), before(), |stage| stage.apply([with("other.test")])).await;
+    ends("no name is allowed any more: the rule cannot be read", &root.client(|_| ()), before(), |stage| {
+        stage.apply([with("")]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn class_b_a_session_ends_with_the_revocation_of_its_certificate() {
+    let root = Forger::root("root");
+    let intermediate = root.intermediate_with("intermediate", |params| params.serial_number = Some(8.into()));
+    let certificate = intermediate.client(|params| params.serial_number = Some(9.into()));
+    let policy =
+        |revocation: Value| client_tls("mtls", &[HOST], json!({"caSecret": reference("ca"), "revocation": revocation}));
+    let lists = json!({"crlRefs": [{"name": "crls"}]});
+    let crls = |of_root: &[u64], of_intermediate: &[u64]| {
+        let text = format!("{}{}", root.crl(of_root, 3600), intermediate.crl(of_intermediate, 3600));
+        secret("crls", &[("ca.crl", &text)])
+    };
+    let before = || vec![ca(&[root.pem.clone()]), crls(&[], &[]), policy(lists.clone())];
+    ends("the client is revoked", &certificate, before(), |stage| stage.apply([crls(&[], &[9])])).await;
+    ends("its intermediate is revoked", &certificate, before(), |stage| stage.apply([crls(&[8], &[])])).await;
+    ends("the lists are gone", &certificate, before(), |stage| stage.delete(Kind::Secret, "crls")).await;
+    let before = vec![ca(&[root.pem.clone()]), crls(&[], &[9]), policy(Value::Null)];
+    ends("revocation is looked at", &certificate, before, |stage| stage.apply([policy(lists.clone())])).await;
+}
+
+#[tokio::test]
 async fn class_b_a_session_ends_with_the_certificate_that_it_was_made_with() {
     let root = Forger::root("root");
     let stage = Stage::new([ca(&[root.pem.clone()]), client_tls("mtls", &[HOST], trusts("ca"))]).await;

@@ -39,7 +39,10 @@ async fn sends_claims(stage: &Stage, mut connection: Connection, host: &str, wha
     let seen = stage.upstream.seen().last().unwrap().clone();
     for (name, value) in &seen.headers {
         let value = value.to_str().unwrap();
-        assert!(!value.contains("forged") && !value.contains("Zm9yZ2Vk") && value != "SUCCESS", "{what}: {name}: {value}");
+        assert!(
+            !value.contains("forged") && !value.contains("Zm9yZ2Vk") && value != "SUCCESS",
+            "{what}: {name}: {value}"
+        );
     }
 }
 

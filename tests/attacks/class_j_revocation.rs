@@ -82,11 +82,8 @@ async fn class_j_every_combination_of_lists_and_settings() {
     let unrelated = Forger::root("unrelated").crl(&[SERIAL], HOUR);
     for of_client in List::ALL {
         for of_intermediate in List::ALL {
-            let lists = [
-                unrelated.clone(),
-                of_client.pem(&intermediate, &forger[1]),
-                of_intermediate.pem(&root, &forger[0]),
-            ];
+            let lists =
+                [unrelated.clone(), of_client.pem(&intermediate, &forger[1]), of_intermediate.pem(&root, &forger[0])];
             stage.apply([secret("crls", &[("ca.crl", &lists.concat())])]);
             for (scope, unknown) in [("Chain", "Refuse"), ("Chain", "Allow"), ("Leaf", "Refuse"), ("Leaf", "Allow")] {
                 stage.apply([policy(scope, unknown)]);
@@ -145,7 +142,9 @@ async fn class_j_lists_that_cannot_be_read_refuse_everyone() {
     }
     assert_eq!(stage.passed(), 0);
     for problem in problems {
-        let named = problem.iter().any(|text| text.starts_with("spec.client.revocation.crlRefs[0]") && text.contains("default/crls"));
+        let named = problem
+            .iter()
+            .any(|text| text.starts_with("spec.client.revocation.crlRefs[0]") && text.contains("default/crls"));
         assert!(named, "{problem:?}");
     }
 }
