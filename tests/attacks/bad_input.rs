@@ -1,5 +1,5 @@
-//! Bad input of every kind: the host refuses, and the report names object and field. (Authorities: class_f_bad_configuration.rs;
-//! revocation lists: class_j_revocation.rs; sizes: class_p_size.rs.)
+//! Bad input of every kind: the host refuses, and the report names object and field. (Authorities: `class_f_bad_configuration`;
+//! revocation lists: `class_j_revocation`; sizes: `class_p_size`.)
 
 use rcgen::KeyPair;
 use serde_json::{Value, json};

@@ -16,12 +16,12 @@ use crate::stage::Stage;
 
 const HOST: &str = "mtls.test";
 
-fn ca(pem: &[String]) -> Value {
+fn ca(pem: &[&str]) -> Value {
     secret("ca", &[("cert", &pem.concat())])
 }
 
 fn both() -> Value {
-    ca(&[PKI.clients.certificate.pem(), PKI.others.certificate.pem()])
+    ca(&[&PKI.clients.certificate.pem(), &PKI.others.certificate.pem()])
 }
 
 /// After `change`, neither an open connection nor a session lets the holder of `certificate` in.
@@ -50,7 +50,7 @@ async fn class_b_a_session_ends_with_the_authority_that_vouched_for_it() {
     let certificate = PKI.clients.client();
     let objects = || vec![both(), client_tls("mtls", &[HOST], trusts("ca"))];
     ends("one of two authorities is removed", &certificate, objects(), |stage| {
-        stage.apply([ca(&[PKI.others.certificate.pem()])]);
+        stage.apply([ca(&[&PKI.others.certificate.pem()])]);
     })
     .await;
     ends("the Secret is replaced", &certificate, objects(), |stage| {
@@ -82,7 +82,7 @@ async fn class_b_a_session_ends_when_the_depth_is_tightened() {
     let root = Forger::root("root");
     let certificate = root.intermediate("intermediate").client(|_| ());
     let with = |depth| client_tls("mtls", &[HOST], json!({"caSecret": reference("ca"), "depth": depth}));
-    let before = vec![ca(&[root.pem.clone()]), with(1)];
+    let before = vec![ca(&[&root.pem]), with(1)];
     ends("depth 0", &certificate, before, |stage| stage.apply([with(0)])).await;
 }
 
@@ -93,7 +93,7 @@ async fn class_b_a_session_ends_when_a_rule_is_tightened() {
         let rule = json!({"dns": [{"exact": name}]});
         client_tls("mtls", &[HOST], json!({"caSecret": reference("ca"), "identities": [rule]}))
     };
-    let before = || vec![ca(&[root.pem.clone()]), with("client.test")];
+    let before = || vec![ca(&[&root.pem]), with("client.test")];
     ends("another name", &root.client(|_| ()), before(), |stage| stage.apply([with("other.test")])).await;
     ends("no name is allowed any more: the rule cannot be read", &root.client(|_| ()), before(), |stage| {
         stage.apply([with("")]);
@@ -113,18 +113,18 @@ async fn class_b_a_session_ends_with_the_revocation_of_its_certificate() {
         let text = format!("{}{}", root.crl(of_root, 3600), intermediate.crl(of_intermediate, 3600));
         secret("crls", &[("ca.crl", &text)])
     };
-    let before = || vec![ca(&[root.pem.clone()]), crls(&[], &[]), policy(lists.clone())];
+    let before = || vec![ca(&[&root.pem]), crls(&[], &[]), policy(lists.clone())];
     ends("the client is revoked", &certificate, before(), |stage| stage.apply([crls(&[], &[9])])).await;
     ends("its intermediate is revoked", &certificate, before(), |stage| stage.apply([crls(&[8], &[])])).await;
     ends("the lists are gone", &certificate, before(), |stage| stage.delete(Kind::Secret, "crls")).await;
-    let before = vec![ca(&[root.pem.clone()]), crls(&[], &[9]), policy(Value::Null)];
+    let before = vec![ca(&[&root.pem]), crls(&[], &[9]), policy(Value::Null)];
     ends("revocation is looked at", &certificate, before, |stage| stage.apply([policy(lists.clone())])).await;
 }
 
 #[tokio::test]
 async fn class_b_a_session_ends_with_the_certificate_that_it_was_made_with() {
     let root = Forger::root("root");
-    let stage = Stage::new([ca(&[root.pem.clone()]), client_tls("mtls", &[HOST], trusts("ca"))]).await;
+    let stage = Stage::new([ca(&[&root.pem]), client_tls("mtls", &[HOST], trusts("ca"))]).await;
     let mut clients = Vec::new();
     for (version, alpn) in ways() {
         let certificate = root.client(|params| ends_in(params, 1));
