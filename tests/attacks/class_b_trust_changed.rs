@@ -122,29 +122,52 @@ async fn class_b_a_session_ends_with_the_revocation_of_its_certificate() {
 }
 
 #[tokio::test]
-async fn class_b_a_session_ends_with_the_certificate_that_it_was_made_with() {
-    let root = Forger::root("root");
-    let stage = Stage::new([ca(&[&root.pem]), client_tls("mtls", &[HOST], trusts("ca"))]).await;
+async fn class_b_a_session_ends_where_the_handshake_itself_would_fail() {
+    let alert = |ca: &str| json!({"caSecret": reference(ca), "failure": {"type": "Alert"}});
+    let before = vec![client_tls("mtls", &[HOST], alert("clients"))];
+    ends("another authority", &PKI.clients.client(), before, |stage| {
+        stage.apply([client_tls("mtls", &[HOST], alert("others"))]);
+    })
+    .await;
+}
+
+/// Without any change, within seconds, neither an open connection nor a session lets the holder of `certificate` in.
+async fn ends_by_itself(stage: &Stage, certificate: &Certified) {
     let mut clients = Vec::new();
     for (version, alpn) in ways() {
-        let certificate = root.client(|params| ends_in(params, 1));
         let sessions = Arc::new(Stolen::default());
-        let attacker = Attacker::resuming(version, alpn, Some(&certificate), sessions.resumption());
+        let attacker = Attacker::resuming(version, alpn, Some(certificate), sessions.resumption());
         let mut open = attacker.connect(stage.https, HOST).await.connection;
         assert_eq!(open.status(HOST, "/").await, Some(200), "{version:?} {alpn}");
         assert!(!sessions.is_empty());
         clients.push((attacker, open));
     }
     for (attacker, mut open) in clients {
-        tokio::time::timeout(Duration::from_secs(5), async {
+        tokio::time::timeout(Duration::from_secs(6), async {
             while open.status(HOST, "/").await == Some(200) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
         .await
-        .expect("the certificate has expired, and the connection goes on");
+        .expect("its time is over, and the connection goes on");
         let passed = stage.passed();
         assert_eq!(attacker.status(stage.https, HOST, HOST).await, Some(400), "the session");
         assert_eq!(stage.passed(), passed);
     }
+}
+
+#[tokio::test]
+async fn class_b_a_session_ends_with_the_certificate_that_it_was_made_with() {
+    let root = Forger::root("root");
+    let stage = Stage::new([ca(&[&root.pem]), client_tls("mtls", &[HOST], trusts("ca"))]).await;
+    ends_by_itself(&stage, &root.client(|params| ends_in(params, 2))).await;
+}
+
+#[tokio::test]
+async fn class_b_a_session_ends_with_the_revocation_list_that_it_relied_on() {
+    let root = Forger::root("root");
+    let client = json!({"caSecret": reference("ca"), "revocation": {"crlRefs": [{"name": "crls"}]}});
+    let stage = Stage::new([ca(&[&root.pem]), client_tls("mtls", &[HOST], client)]).await;
+    stage.apply([secret("crls", &[("ca.crl", &root.crl(&[], 2))])]);
+    ends_by_itself(&stage, &root.client(|_| ())).await;
 }
