@@ -110,12 +110,14 @@ impl Authority {
 
     /// The policy that trusts this authority.
     pub(crate) fn policy(&self) -> Policy {
-        self.policy_with(ClientSettings::default())
+        self.policy_with(|_| {})
     }
 
     /// The policy that trusts this authority, with a depth of 1 and other settings.
-    pub(crate) fn policy_with(&self, settings: ClientSettings) -> Policy {
-        self.policy_of(ClientSettings { depth: 1, ..settings })
+    pub(crate) fn policy_with(&self, change: impl FnOnce(&mut ClientSettings)) -> Policy {
+        let mut settings = ClientSettings { depth: 1, ..ClientSettings::default() };
+        change(&mut settings);
+        self.policy_of(settings)
     }
 
     /// The policy that trusts this authority, with these settings.
