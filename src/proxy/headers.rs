@@ -181,7 +181,7 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
 fn remove_look_alikes(headers: &mut HeaderMap) {
     let looks_alike = |name: &&HeaderName| {
         let name = name.as_str();
-        name.contains('_') && {
+        name.as_bytes().contains(&b'_') && {
             let name = name.replace('_', "-");
             RESERVED.contains(&name.as_str())
         }
