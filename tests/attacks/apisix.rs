@@ -226,7 +226,9 @@ fn read_by_an_upstream(target: &str) -> String {
 #[tokio::test]
 async fn m09_the_host_of_the_request_is_the_host_of_the_connection() {
     let other = client_tls("other", &["m09-other.test"], trusts("others"));
-    let stage = Stage::new([tls("open", &["m09-open.test"]), client_tls("mtls", &["m09-mtls.test"], trusts("clients")), other]).await;
+    let stage =
+        Stage::new([tls("open", &["m09-open.test"]), client_tls("mtls", &["m09-mtls.test"], trusts("clients")), other])
+            .await;
     let good = PKI.clients.client();
     for (version, alpn) in ways() {
         let attacker = Attacker::new(version, alpn, Some(&good));

@@ -1,5 +1,5 @@
-//! Bad input of every kind: the host refuses, and the report names object and field. (Authorities: class_f_bad_configuration.rs;
-//! revocation lists: class_j_revocation.rs; sizes: class_p_size.rs.)
+//! Bad input of every kind: the host refuses, and the report names object and field. (Authorities: `class_f_bad_configuration`;
+//! revocation lists: `class_j_revocation`; sizes: `class_p_size`.)
 
 use rcgen::KeyPair;
 use serde_json::{Value, json};
@@ -17,7 +17,8 @@ async fn refused(objects: Vec<Value>) -> Vec<String> {
     let stage = Stage::new(objects).await;
     for _ in 0..2 {
         for certificate in [None, Some(&PKI.clients.client())] {
-            let status = Attacker::new(&rustls::version::TLS13, "h2", certificate).status(stage.https, HOST, HOST).await;
+            let status =
+                Attacker::new(&rustls::version::TLS13, "h2", certificate).status(stage.https, HOST, HOST).await;
             assert!(matches!(status, None | Some(400)), "{status:?} {:?}", stage.problems("bad"));
         }
         stage.restart();
@@ -44,7 +45,9 @@ async fn a_bad_certificate_of_a_host_is_named() {
         let mut object = tls("bad", &[HOST]);
         object["spec"]["secret"] = reference("own");
         let problems = refused(vec![secret("own", &[("cert", cert), ("key", key)]), object]).await;
-        let found = problems.iter().any(|problem| problem.starts_with("spec.secret: Secret default/own: ") && problem.contains(says));
+        let found = problems
+            .iter()
+            .any(|problem| problem.starts_with("spec.secret: Secret default/own: ") && problem.contains(says));
         assert!(found, "{says}: {problems:?}");
         let secret = good.key.serialize_pem().lines().nth(1).unwrap().to_owned();
         assert!(problems.iter().all(|problem| !problem.contains(&secret)), "{problems:?}");
@@ -69,7 +72,11 @@ async fn a_bad_field_of_the_client_section_is_named() {
         ("failure", json!({"statusCode": 200}), "spec.client.failure.statusCode"),
         ("failure", json!({"redirect": "https://a.test\r\nX-Admin: 1"}), "spec.client.failure.redirect"),
         ("failure", json!({"body": "x", "contentType": "text/html\r\nX-Admin: 1"}), "spec.client.failure.contentType"),
-        ("forward", json!({"headers": [{"name": "X-A\r\nX-B", "value": "Subject"}]}), "spec.client.forward.headers[0].name"),
+        (
+            "forward",
+            json!({"headers": [{"name": "X-A\r\nX-B", "value": "Subject"}]}),
+            "spec.client.forward.headers[0].name",
+        ),
         ("forward", json!({"headers": [{"name": "Host", "value": "Subject"}]}), "spec.client.forward.headers[0].name"),
         ("forward", json!({"headers": [{"name": "X-A", "value": "Password"}]}), "spec.client.forward.headers[0].value"),
         ("identities", json!([{}]), "spec.client.identities[0]"),
@@ -84,10 +91,42 @@ async fn a_bad_field_of_the_client_section_is_named() {
         ("revocation", json!({"crlRefs": [{"name": "gone"}]}), "spec.client.revocation.crlRefs[0]"),
         ("revocation", json!({"crlRefs": [{"name": "clients"}], "unknown": "Maybe"}), "spec.client.revocation.unknown"),
         ("caCertificateRefs", json!([{"kind": "Pod", "name": "x"}]), "spec.client.caCertificateRefs[0].kind"),
-        ("caCertificateRefs", json!([{"name": "gone"}]), "spec.client.caCertificateRefs[0]"),
     ] {
         let problems = refused(with(field, value.clone())).await;
         assert!(problems.iter().any(|problem| problem.starts_with(says)), "{field} {value}: {problems:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_authority_among_good_ones_is_left_out_and_named() {
+    let leaf = PKI.servers.issue(&[HOST], rcgen::ExtendedKeyUsagePurpose::ServerAuth).pem;
+    let with = |references: Value| {
+        client_tls("bad", &[HOST], json!({"caSecret": reference("clients"), "caCertificateRefs": references}))
+    };
+    let stage = Stage::new([secret("leaf", &[("cert", &leaf)])]).await;
+    for (references, says) in [
+        (json!([{"name": "gone"}]), "spec.client.caCertificateRefs[0]: Secret default/gone does not exist"),
+        (
+            json!([{"name": "others"}, {"name": "leaf"}]),
+            "spec.client.caCertificateRefs[1]: `cert` of Secret default/leaf",
+        ),
+        (
+            json!([{"kind": "ConfigMap", "name": "others"}]),
+            "spec.client.caCertificateRefs[0]: ConfigMap default/others does not exist",
+        ),
+    ] {
+        stage.apply([with(references.clone())]);
+        let problems = stage.problems("bad");
+        assert!(problems.iter().any(|problem| problem.starts_with(says)), "{references}: {problems:?}");
+        let others = references.to_string().contains("leaf");
+        for (certificate, expected) in [
+            (PKI.clients.client(), 200),
+            (PKI.others.client(), if others { 200 } else { 400 }),
+            (PKI.servers.client(), 400),
+        ] {
+            let attacker = Attacker::new(&rustls::version::TLS13, "h2", Some(&certificate));
+            assert_eq!(attacker.status(stage.https, HOST, HOST).await, Some(expected), "{references}");
+        }
     }
 }
 
@@ -107,7 +146,8 @@ async fn names_with_control_characters_stay_on_one_line() {
 
 #[tokio::test]
 async fn a_catastrophic_expression_takes_linear_time() {
-    let client = json!({"caSecret": reference("clients"), "skip_mtls_uri_regex": ["^/(a+)+$", "^/(a|a)*$", "^/(.*a){20}$"]});
+    let client =
+        json!({"caSecret": reference("clients"), "skip_mtls_uri_regex": ["^/(a+)+$", "^/(a|a)*$", "^/(.*a){20}$"]});
     let stage = Stage::new([client_tls("bad", &[HOST], client)]).await;
     let attacker = Attacker::new(&rustls::version::TLS13, "http/1.1", None);
     let path = format!("/{}!", "a".repeat(8000));

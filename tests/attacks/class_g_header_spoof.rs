@@ -1,4 +1,4 @@
-//! Class G: a client says who it is in headers of its own (OpenShift CVE-2026-46579, Fortinet CVE-2026-35616). One try for each
+//! Class G: a client says who it is in headers of its own (`OpenShift` CVE-2026-46579, Fortinet CVE-2026-35616). One try for each
 //! kind of connection; tests/proxy has every spelling.
 
 use serde_json::json;
@@ -39,7 +39,10 @@ async fn sends_claims(stage: &Stage, mut connection: Connection, host: &str, wha
     let seen = stage.upstream.seen().last().unwrap().clone();
     for (name, value) in &seen.headers {
         let value = value.to_str().unwrap();
-        assert!(!value.contains("forged") && !value.contains("Zm9yZ2Vk") && value != "SUCCESS", "{what}: {name}: {value}");
+        assert!(
+            !value.contains("forged") && !value.contains("Zm9yZ2Vk") && value != "SUCCESS",
+            "{what}: {name}: {value}"
+        );
     }
 }
 

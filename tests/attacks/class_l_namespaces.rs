@@ -28,7 +28,11 @@ async fn class_l_a_reference_means_the_namespace_that_it_names() {
             [&clients[0], &clients[1]].map(|client| Attacker::new(&rustls::version::TLS13, "h2", Some(client)));
         [one.status(stage.https, host, host).await, two.status(stage.https, host, host).await]
     };
-    assert_eq!(statuses("mtls.test").await, [None, None], "nobody, although the own namespace has a Secret of that name");
+    assert_eq!(
+        statuses("mtls.test").await,
+        [None, None],
+        "nobody, although the own namespace has a Secret of that name"
+    );
     assert!(stage.problems("mtls")[0].contains("Secret theirs/ca does not exist"), "{:?}", stage.problems("mtls"));
     stage.apply([of("theirs", PKI.clients.certificate.pem())]);
     assert_eq!(statuses("mtls.test").await, [Some(200), Some(400)]);

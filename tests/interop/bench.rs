@@ -163,7 +163,11 @@ impl Run {
             panic!("{}: {error}; it is in Debian's package {}", self.program, self.package);
         });
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() != Some(127), "{errors}\na program of Debian's package {} is missing", self.package);
+        assert!(
+            output.status.code() != Some(127),
+            "{errors}\na program of Debian's package {} is missing",
+            self.package
+        );
         assert!(output.status.success(), "{} {:?}: {errors}", self.program, self.arguments);
         String::from_utf8(output.stdout).unwrap()
     }
