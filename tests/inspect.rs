@@ -172,7 +172,7 @@ fn a_refusal_names_the_object_the_reason_and_what_to_do() {
         (
             &["http://shop.test/api/"],
             &[
-                "refused: connection: the host authenticates its clients and is not served without TLS\n",
+                "refused: connection: the host authenticates its clients, and the request comes without TLS\n",
                 "refused with 421",
             ],
         ),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use step::{Step, Verdict};
 
 use crate::compile::Report;
-use crate::model::{HostName, Kind, ObjectKey, ObjectRef, Problem};
+use crate::model::{HostName, Kind, ObjectKey, ObjectRef, Problem, normal_path};
 use crate::proxy::{Outcome, Trial, TrialTls};
 use crate::snapshot::Snapshot;
 use crate::trust;
@@ -73,6 +73,8 @@ pub struct Configuration<'a> {
 struct Asked {
     host: HostName,
     now: UnixTime,
+    /// In the form that skip rules and routes see.
+    path: String,
     trial: Trial,
 }
 
@@ -114,8 +116,10 @@ impl Configuration<'_> {
         };
         let tls = encrypted.then(|| connection(&host, sni.as_deref(), chain)).transpose()?;
         let now = at.map_or(now, |seconds| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)));
+        // What has no normal form is refused, whatever else there is to say.
+        let path = normal_path(uri.path()).unwrap_or(uri.path().into()).into_owned();
         let allow_plaintext_client_auth = self.allow_plaintext_client_auth;
-        Ok(Asked { host, now, trial: Trial { allow_plaintext_client_auth, method, tls, uri } })
+        Ok(Asked { host, now, path, trial: Trial { allow_plaintext_client_auth, method, tls, uri } })
     }
 
     /// What is wrong with an object.
@@ -147,7 +151,8 @@ impl Asked {
         };
         let message = format!("{method} {} at {}, {how}", uri.path(), self.host);
         let at = question.at.map(|_| format!("as of {}", time::date(self.now)));
-        Step::ok("request", message).notes(at)
+        let normal = (self.path != uri.path()).then(|| format!("the path is read as {}", self.path));
+        Step::ok("request", message).notes(at).notes(normal)
     }
 }
 

@@ -12,13 +12,13 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
-use super::connection;
 use super::downstream::{Downstream, Tls};
 use super::listener::Place;
 use super::standing::standing;
+use super::{Shared, connection};
 use crate::drain::Draining;
 use crate::model::HostName;
-use crate::snapshot::HostTls;
+use crate::snapshot::{Handshake, HostTls, Policy};
 
 /// Alert descriptions (RFC 8446 section 6.2) for what rustls does not know to be wrong.
 #[derive(Clone, Copy)]
@@ -45,9 +45,9 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place:
     let session = stream.get_ref().1;
     let http2 = session.alpn_protocol() == Some(b"h2");
     let tls = established(session, sni);
-    let handshakes = &shared.metrics.handshakes;
-    if session.handshake_kind() == Some(HandshakeKind::Resumed) { &handshakes.resumed } else { &handshakes.full }.inc();
-    let standing = standing(&host, &tls, UnixTime::now());
+    let now = UnixTime::now();
+    let standing = standing(&host, &tls, now);
+    completed(&shared, &host, &tls, now);
     let downstream = Downstream::new(peer, port, Some(tls), place, draining).watched(host, &standing);
     if http2 {
         connection::http2(stream, downstream).await;
@@ -73,7 +73,38 @@ fn established(session: &ServerConnection, sni: HostName) -> Tls {
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
     };
-    Tls::new(sni, chain, version)
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    let mut tls = Tls::new(sni, chain, version);
+    tls.resumed = resumed;
+    tls
+}
+
+/// Counts a handshake that was completed, and who vouched for the client.
+fn completed(shared: &Shared, host: &HostTls, tls: &Tls, now: UnixTime) {
+    let handshakes = &shared.metrics.handshakes;
+    if tls.resumed { &handshakes.resumed } else { &handshakes.full }.inc();
+    let snapshot = shared.current.load();
+    let Some(stats) = snapshot.stats.one_label(&tls.sni) else { return };
+    stats.handshake(if tls.resumed { Handshake::Resumed } else { Handshake::Full });
+    if let Policy::Require(auth) = &host.policy
+        && let Some(not_after) = tls.not_after()
+        && let Ok(verified) = &tls.judge(auth, now).outcome
+    {
+        stats.verified(*verified.anchor(), not_after, now);
+    }
+}
+
+/// How a handshake failed.
+fn failure(error: &io::Error) -> Handshake {
+    let of_tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    match of_tls {
+        None => Handshake::Closed,
+        Some(rustls::Error::AlertReceived(_)) => Handshake::Alerted,
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => Handshake::Incompatible,
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::BadSignature)) => Handshake::Misbehaved,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => Handshake::Refused,
+        Some(_) => Handshake::Misbehaved,
+    }
 }
 
 /// Handshakes under the settings of the host that the client names. `None` where that failed, which has been logged.
@@ -97,35 +128,62 @@ async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<Ac
     };
     let Some(sni) = sni else {
         counters.no_sni.inc();
-        refuse(start, Alert::UnrecognizedName, peer, "", "the client named no host (SNI)").await;
+        refuse(start, shared, (Alert::UnrecognizedName, "no_sni"), peer, "", "the client named no host (SNI)").await;
         return None;
     };
     let Some(host) = shared.current.load().handshake(&sni).cloned() else {
         counters.unknown_sni.inc();
-        refuse(start, Alert::UnrecognizedName, peer, sni.as_str(), "no TLS is configured for the host").await;
+        refuse(
+            start,
+            shared,
+            (Alert::UnrecognizedName, "unknown_sni"),
+            peer,
+            sni.as_str(),
+            "no TLS is configured for the host",
+        )
+        .await;
         return None;
     };
     let config = match &host.server {
         Ok(config) => config.clone(),
         Err(invalid) => {
             counters.unusable.inc();
+            count(shared, &sni, Handshake::Unusable);
             let why = format!("{} cannot be served: {invalid}", host.object);
-            refuse(start, Alert::InternalError, peer, sni.as_str(), &why).await;
+            refuse(start, shared, (Alert::InternalError, "unusable"), peer, sni.as_str(), &why).await;
             return None;
         }
     };
     match start.into_stream(config).await {
         Ok(stream) => Some(Accepted { host, sni, stream: Box::new(stream) }),
         Err(error) => {
+            count(shared, &sni, failure(&error));
             failed(error);
             None
         }
     }
 }
 
-/// Sends a fatal alert and logs why. Nothing is encrypted before the `ServerHello`, so the alert is a plain record.
-async fn refuse(start: StartHandshake<TcpStream>, alert: Alert, peer: SocketAddr, sni: &str, why: &str) {
-    tracing::warn!("TLS handshake refused: {why}, client: {}, sni: \"{sni}\"", peer.ip());
+/// Counts a handshake that ended before it was completed, at the host that it was for.
+fn count(shared: &Shared, sni: &HostName, end: Handshake) {
+    if let Some(stats) = shared.current.load().stats.one_label(sni) {
+        stats.handshake(end);
+    }
+}
+
+/// Sends a fatal alert and logs why, unless the like was logged often of late. Nothing is encrypted before the
+/// `ServerHello`, so the alert is a plain record.
+async fn refuse(
+    start: StartHandshake<TcpStream>,
+    shared: &Shared,
+    (alert, reason): (Alert, &'static str),
+    peer: SocketAddr,
+    sni: &str,
+    why: &str,
+) {
+    if shared.audit.admits_handshake(peer.ip(), reason) {
+        tracing::warn!("TLS handshake refused: {why}, client: {}, sni: \"{sni}\"", peer.ip());
+    }
     let mut stream = start.io;
     let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, alert as u8]).await;
     let _ = stream.shutdown().await;

@@ -24,7 +24,7 @@ pub(super) fn normal(target: PathAndQuery) -> Result<PathAndQuery, ProxyError> {
 /// Whether everyone takes the normal path `path` for the same resource. An upstream may merge slashes, decode `%2F`, `%5C` or
 /// what was encoded twice, or cut parameters off (`/public/..;/admin` is `/admin` to Tomcat): such a path may lead
 /// somewhere else there than its beginning says.
-pub(super) fn is_plain(path: &str) -> bool {
+pub fn is_plain(path: &str) -> bool {
     !["//", ";", "%25", "%2F", "%3B", "%5C"].iter().any(|odd| path.contains(odd))
 }
 

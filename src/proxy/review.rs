@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::live::{Due, Role};
 use super::standing::{FOREVER, Lost, Standing, standing};
-use super::{Shared, access_log::Escaped};
+use super::{Shared, access_log::Escaped, record};
 use crate::snapshot::HostTls;
 
 /// How often the earliest end of a standing is looked at. Certificates' times are whole seconds of the wall clock, which may
@@ -83,8 +83,9 @@ fn close(shared: &Shared, due: &Due, lost: &Lost) {
     if !due.downstream.distrust() {
         return; // for another of its hosts
     }
-    lost.count(&shared.metrics.client_connections_closed);
-    let subject = due.downstream.tls.as_ref().and_then(super::downstream::Tls::subject).unwrap_or_default();
+    record::closed(shared, &due.downstream, &due.used.host, lost);
+    let holder = due.downstream.tls.as_ref().and_then(super::downstream::Tls::holder);
+    let subject = holder.map_or("", |holder| &holder.subject);
     tracing::warn!(
         "{lost}, closing the connection, client: {}, sni: \"{}\", host: \"{}\", subject: \"{}\"",
         due.downstream.peer,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use rustls_pki_types::UnixTime;
 
 use super::downstream::Tls;
-use crate::metrics::ClientConnectionsClosed;
 use crate::model::{Invalid, Mode};
 use crate::snapshot::{HostTls, Policy};
 use crate::trust::Refusal;
@@ -44,18 +43,6 @@ pub(super) fn standing(host: &HostTls, client: &Tls, now: UnixTime) -> Standing 
     match &client.judge(auth, now).outcome {
         Ok(verified) => Ok(verified.valid_until.as_secs()),
         Err(refusal) => Err(Lost::Refused(refusal.clone())),
-    }
-}
-
-impl Lost {
-    /// Counts a connection that is closed for it.
-    pub(super) fn count(&self, closed: &ClientConnectionsClosed) {
-        match self {
-            Self::Gone => &closed.host_gone,
-            Self::Refused(refusal) => closed.refused(refusal.cause()),
-            Self::Unusable(_) => &closed.unusable_policy,
-        }
-        .inc();
     }
 }
 

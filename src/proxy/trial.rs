@@ -8,7 +8,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::authorize::authorize;
 use super::downstream::Tls;
 use super::error::ProxyError;
-use super::host;
+use super::{host, path};
 use crate::model::HostName;
 use crate::snapshot::{Route, Snapshot};
 
@@ -62,6 +62,7 @@ impl Trial {
         };
         match self.route(snapshot, tls.as_ref(), now) {
             Ok(route) => Outcome::Forward(route),
+            Err(error) if error.is_silent() => Outcome::Handshake(error.to_string()),
             Err(error) => Outcome::Answer { status: error.status(), why: error.to_string() },
         }
     }
@@ -70,9 +71,12 @@ impl Trial {
         if self.method == Method::CONNECT || self.method == Method::TRACE {
             return Err(ProxyError::MethodNotAllowed);
         }
-        let (host, _) = host::of(&self.uri, &HeaderMap::new())?;
-        authorize(snapshot, tls, &host, now, self.allow_plaintext_client_auth)?;
-        let route = snapshot.route(&host, self.method.as_str(), self.uri.path()).ok_or(ProxyError::NotFound)?;
+        let (host, _) = host::of(&self.uri, &HeaderMap::new(), None)?;
+        let target =
+            self.uri.path_and_query().cloned().ok_or(ProxyError::Malformed("the request target is no path"))?;
+        let path = path::normal(target)?;
+        authorize(snapshot, tls, &host, path.path(), now, self.allow_plaintext_client_auth)?;
+        let route = snapshot.route(&host, self.method.as_str(), path.path()).ok_or(ProxyError::NotFound)?;
         let reachable = route.backends.iter().any(|(upstream, weight)| weight > 0 && !upstream.endpoints().is_empty());
         if reachable { Ok(route.clone()) } else { Err(ProxyError::NoEndpoint) }
     }

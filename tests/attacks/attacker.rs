@@ -40,11 +40,7 @@ pub(crate) struct Attacker {
 
 impl Attacker {
     /// A client that does not resume.
-    pub(crate) fn new(
-        version: &'static SupportedProtocolVersion,
-        alpn: &str,
-        certificate: Option<&Certified>,
-    ) -> Self {
+    pub(crate) fn new(version: &'static SupportedProtocolVersion, alpn: &str, certificate: Option<&Certified>) -> Self {
         Self::resuming(version, alpn, certificate, Resumption::disabled())
     }
 

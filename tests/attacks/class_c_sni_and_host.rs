@@ -28,7 +28,14 @@ async fn stage() -> Stage {
 /// Ways to write one host.
 fn forms(host: &str) -> [String; 6] {
     let upper = host.to_ascii_uppercase();
-    [host.to_owned(), upper.clone(), format!("{host}."), format!("{host}:443"), format!("{upper}.:8443"), format!("{host}:")]
+    [
+        host.to_owned(),
+        upper.clone(),
+        format!("{host}."),
+        format!("{host}:443"),
+        format!("{upper}.:8443"),
+        format!("{host}:"),
+    ]
 }
 
 #[tokio::test]
@@ -73,7 +80,11 @@ async fn class_c_a_certificate_for_one_policy_opens_no_host_of_another() {
         for host in ["exact.test", "twin.test", "a.wild.test"] {
             for attacker in [&bad, &none] {
                 assert_eq!(attacker.status(stage.https, host, host).await, Some(400), "{version:?} {alpn} {host}");
-                assert_eq!(attacker.status(stage.https, host, "other.test").await, Some(421), "{version:?} {alpn} {host}");
+                assert_eq!(
+                    attacker.status(stage.https, host, "other.test").await,
+                    Some(421),
+                    "{version:?} {alpn} {host}"
+                );
             }
         }
         assert_eq!(stage.passed(), before);
@@ -91,7 +102,9 @@ async fn class_c_no_sni_an_unknown_one_or_an_address_completes_no_handshake() {
             assert!(error.to_string().contains("UnrecognisedName"), "{version:?} {alpn} {sni}: {error}");
         }
     }
-    for sni in ["127.0.0.1", "open.test/", "open.test:443", " open.test", "*.wild.test", "open..test", "ex\u{e4}ct.test"] {
+    for sni in
+        ["127.0.0.1", "open.test/", "open.test:443", " open.test", "*.wild.test", "open..test", "ex\u{e4}ct.test"]
+    {
         let output = s_client(stage.https, &["-servername", sni], &get("exact.test")).await;
         assert!(output.contains("New, (NONE)"), "{sni}: the handshake completed: {output}");
     }

@@ -27,7 +27,8 @@ impl Chance {
 
     /// A host of one to four labels; the names are few, so that hosts and wildcards meet.
     fn host(&mut self) -> String {
-        let labels: Vec<_> = (0..=self.below(4)).map(|_| format!("{}", char::from(b'a' + self.below(9) as u8))).collect();
+        let labels: Vec<_> =
+            (0..=self.below(4)).map(|_| format!("{}", char::from(b'a' + self.below(9) as u8))).collect();
         format!("{}.n{}.test", labels.join("."), self.below(40))
     }
 
@@ -47,7 +48,8 @@ fn reference(patterns: &[(String, Option<u32>)], host: &str) -> Option<u32> {
     let host = host.to_ascii_lowercase();
     let host = host.trim_end_matches('.');
     let exact = patterns.iter().find(|(pattern, _)| pattern == host);
-    let wildcards = patterns.iter().filter(|(pattern, _)| pattern.strip_prefix('*').is_some_and(|end| host.ends_with(end)));
+    let wildcards =
+        patterns.iter().filter(|(pattern, _)| pattern.strip_prefix('*').is_some_and(|end| host.ends_with(end)));
     exact.or_else(|| wildcards.max_by_key(|(pattern, _)| pattern.len())).and_then(|(_, depth)| *depth)
 }
 

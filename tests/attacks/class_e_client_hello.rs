@@ -23,7 +23,8 @@ fn short(version: &'static rustls::SupportedProtocolVersion) -> Arc<rustls::Clie
     let provider = config.crypto_provider();
     let kx_groups = provider.kx_groups.iter().copied().filter(|group| group.name() == rustls::NamedGroup::X25519);
     let provider = CryptoProvider { kx_groups: kx_groups.collect(), ..(**provider).clone() };
-    let builder = rustls::ClientConfig::builder_with_provider(provider.into()).with_protocol_versions(&[version]).unwrap();
+    let builder =
+        rustls::ClientConfig::builder_with_provider(provider.into()).with_protocol_versions(&[version]).unwrap();
     let verifier = crate::attacker::every_server();
     let mut short = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     short.alpn_protocols = std::mem::take(&mut config.alpn_protocols);
@@ -72,7 +73,11 @@ async fn class_e_records_of_one_byte_and_huge_hellos_are_read_like_any_other() {
                 (&Arc::new(huge), "mtls.test", "mtls.test", "HTTP/1.1 400"),
             ] {
                 let (flight, connection) = first_flight(config, sni);
-                assert_eq!(request(address, connection, &[&flight], host).unwrap(), expected, "{version:?} {sni}: whole");
+                assert_eq!(
+                    request(address, connection, &[&flight], host).unwrap(),
+                    expected,
+                    "{version:?} {sni}: whole"
+                );
             }
             let (flight, connection) = first_flight(&config, "mtls.test");
             let bytes = records(message(&flight).chunks(1));

@@ -78,7 +78,12 @@ async fn class_f_a_ca_secret_that_holds_no_usable_authority_refuses_everyone() {
     {
         fails_closed(name, ca(text), "spec.client.caSecret: `cert` of Secret default/ca").await;
     }
-    fails_closed("other keys", vec![secret("ca", &[("key", &good)])], "spec.client.caSecret: Secret default/ca has none").await;
+    fails_closed(
+        "other keys",
+        vec![secret("ca", &[("key", &good)])],
+        "spec.client.caSecret: Secret default/ca has none",
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use rustls::NamedGroup;
-use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue,
+};
 use rustls::pki_types::ServerName;
 
 #[derive(Debug, Default)]
