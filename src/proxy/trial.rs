@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
@@ -72,11 +73,11 @@ impl Trial {
             return Err(ProxyError::MethodNotAllowed);
         }
         let (host, _) = host::of(&self.uri, &HeaderMap::new(), None)?;
-        let target =
-            self.uri.path_and_query().cloned().ok_or(ProxyError::Malformed("the request target is no path"))?;
-        let path = path::normal(target)?;
-        authorize(snapshot, tls, &host, path.path(), now, self.allow_plaintext_client_auth)?;
-        let route = snapshot.route(&host, self.method.as_str(), path.path()).ok_or(ProxyError::NotFound)?;
+        let target = self.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let target = path::normal(target)?;
+        let path = target.path();
+        authorize(snapshot, tls, &host, path, now, self.allow_plaintext_client_auth)?;
+        let route = snapshot.route(&host, self.method.as_str(), path).ok_or(ProxyError::NotFound)?;
         let reachable = route.backends.iter().any(|(upstream, weight)| weight > 0 && !upstream.endpoints().is_empty());
         if reachable { Ok(route.clone()) } else { Err(ProxyError::NoEndpoint) }
     }

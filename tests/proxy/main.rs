@@ -10,6 +10,7 @@ mod live;
 mod mtls;
 mod pki;
 mod scene;
+mod seen;
 mod streaming;
 mod upstream;
 mod websocket;

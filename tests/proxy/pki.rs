@@ -36,7 +36,7 @@ impl Authority {
         self.issue_with(names, usage, |_| {})
     }
 
-    fn issue_with(
+    pub(crate) fn issue_with(
         &self,
         names: &[&str],
         usage: ExtendedKeyUsagePurpose,
