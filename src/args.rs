@@ -85,6 +85,10 @@ pub struct ExplainOptions {
     #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, default_missing_value = "http://127.0.0.1:9091")]
     pub live: Option<String>,
 
+    /// With `--manifests`: as of `portcullis run`.
+    #[arg(long, env = "PORTCULLIS_FALLBACK_SNI")]
+    pub fallback_sni: Option<String>,
+
     /// Answer from these manifests: a directory or file; repeatable.
     #[arg(long, value_delimiter = ',')]
     pub manifests: Vec<PathBuf>,

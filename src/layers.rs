@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module with the modules of this crate that it may import. What is not listed may not be imported.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("admin", &["explain", "metrics", "readiness", "snapshot"]),
+    ("admin", &["compile", "explain", "metrics", "proxy", "readiness", "snapshot"]),
     ("alarm", &[]),
     ("api", &[]),
     ("app", &["*"]),
@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("demo", &["app", "args", "log"]),
     ("drain", &[]),
     ("explain", &["compile", "model", "proxy", "snapshot", "trust"]),
-    ("inspect", &["args", "compile", "explain", "log", "model", "snapshot", "source", "trust", "world"]),
+    ("inspect", &["args", "compile", "explain", "log", "model", "proxy", "snapshot", "source", "trust", "world"]),
     ("layers", &["*"]),
     ("lib", &[]),
     ("log", &[]),

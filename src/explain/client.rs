@@ -16,7 +16,7 @@ const CONNECTION: &str = "connection";
 const LISTED: usize = 10;
 
 pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Step> {
-    let Configuration { allow_plaintext_client_auth, snapshot, .. } = *configuration;
+    let Configuration { settings, snapshot, .. } = *configuration;
     let of_host = snapshot.tls.most_specific(&asked.host);
     let object = of_host.map(|tls| format!("ApisixTls {}", tls.object)).unwrap_or_default();
     let mut steps = vec![match snapshot.policy(&asked.host) {
@@ -31,11 +31,12 @@ pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Ste
     }];
     let Some(tls) = &asked.trial.tls else {
         steps.extend(
-            plaintext(snapshot.policy(&asked.host), allow_plaintext_client_auth).map(|step| step.of(&object, "")),
+            plaintext(snapshot.policy(&asked.host), settings.allow_plaintext_client_auth)
+                .map(|step| step.of(&object, "")),
         );
         return steps;
     };
-    if let Some(connection) = tls.sni.as_ref().and_then(|sni| snapshot.handshake(sni)) {
+    if let Some(connection) = tls.host(settings).and_then(|sni| snapshot.handshake(sni)) {
         steps.extend(other_host(configuration, asked, connection));
     }
     if let Policy::Require(auth) = snapshot.policy(&asked.host) {
@@ -64,7 +65,7 @@ fn plaintext(policy: &Policy, allowed: bool) -> Option<Step> {
 
 /// The request's host beside the connection's.
 fn other_host(configuration: &Configuration<'_>, asked: &Asked, connection: &HostTls) -> Option<Step> {
-    let sni = asked.trial.tls.as_ref()?.sni.as_ref()?;
+    let sni = asked.trial.tls.as_ref()?.host(configuration.settings)?;
     if *sni == asked.host {
         return None;
     }

@@ -4,6 +4,7 @@ use rustls_pki_types::UnixTime;
 
 use super::{Configuration, Step, time};
 use crate::model::{Effect, HostName, HostPattern, Kind};
+use crate::proxy::TrialTls;
 use crate::snapshot::{HostTable, HostTls};
 use crate::trust::Holder;
 
@@ -12,8 +13,8 @@ const STEP: &str = "TLS host";
 /// How many names are offered where the right one is missing.
 pub(super) const NEAREST: usize = 5;
 
-pub(super) fn steps(configuration: &Configuration<'_>, sni: Option<&HostName>, now: UnixTime) -> Vec<Step> {
-    let Some(sni) = sni else {
+pub(super) fn steps(configuration: &Configuration<'_>, connection: &TrialTls, now: UnixTime) -> Vec<Step> {
+    let Some(sni) = connection.host(configuration.settings) else {
         let help = "name the host in the handshake (SNI); clients do so unless the URL holds an IP address";
         return vec![Step::refused(STEP, "the client names no host (SNI)", help)];
     };
@@ -22,7 +23,10 @@ pub(super) fn steps(configuration: &Configuration<'_>, sni: Option<&HostName>, n
     let pattern = HostPattern::Exact(sni.as_str().into());
     let pattern = if table.get(&pattern).is_some() { pattern } else { HostPattern::Wildcard(after_label(sni).into()) };
     let object = format!("ApisixTls {}", tls.object);
-    let mut steps = vec![Step::ok(STEP, format!("{sni} is covered by {pattern}")).of(&object, "spec.hosts")];
+    let fallback =
+        connection.sni.is_none().then(|| format!("{sni} stands for clients that name no host (--fallback-sni)"));
+    let covered = Step::ok(STEP, format!("{sni} is covered by {pattern}")).notes(fallback);
+    let mut steps = vec![covered.of(&object, "spec.hosts")];
     for problem in configuration.problems(Kind::ApisixTls, &tls.object) {
         let message = problem.invalid.message.clone();
         let step = match problem.effect {

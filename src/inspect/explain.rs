@@ -8,10 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::UnixTime;
 
-use super::files;
+use super::{files, live};
 use crate::args::ExplainOptions;
+use crate::compile::Compiled;
 use crate::explain::{Configuration, Explanation, Question};
 use crate::log::Format;
+use crate::model::HostName;
+use crate::proxy::Settings;
 use crate::trust;
 
 /// Prints what decides about a request. The code is 0 where it would be served, 1 where it would be refused, 2 where the
@@ -31,16 +34,26 @@ pub fn explain(options: &ExplainOptions) -> ExitCode {
 
 fn answer(options: &ExplainOptions) -> anyhow::Result<Explanation> {
     let question = question(options)?;
+    if let Some(url) = &options.live {
+        return live::ask(url, &question);
+    }
     let read = files::read(&options.manifests, &options.class)?.map_err(|diagnostics| {
         let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the manifests cannot be read:\n{}", lines.join("\n"))
     })?;
-    let configuration = Configuration {
+    let fallback_sni = options
+        .fallback_sni
+        .as_deref()
+        .map(|name| HostName::parse(name).with_context(|| format!("`{name}` of --fallback-sni is no host name")));
+    let settings = Settings {
         allow_plaintext_client_auth: options.allow_plaintext_client_auth,
-        report: &read.compiled.report,
-        snapshot: &read.compiled.snapshot,
+        fallback_sni: fallback_sni.transpose()?,
+        ..Settings::default()
     };
-    configuration.explain(&question, UnixTime::now()).map_err(anyhow::Error::msg)
+    let Compiled { report, snapshot } = &read.compiled;
+    Configuration { report, settings: &settings, snapshot }
+        .explain(&question, UnixTime::now())
+        .map_err(anyhow::Error::msg)
 }
 
 fn question(options: &ExplainOptions) -> anyhow::Result<Question> {

@@ -96,6 +96,11 @@ impl Proxy {
         self.listeners.iter().map(Listener::address).collect()
     }
 
+    /// What it was bound with.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
     /// Serves until `draining` starts, and returns when nothing is accepted any more. Connections that are open then hold
     /// the drain until they have finished.
     pub async fn run(self, draining: Draining) {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use portcullis::compile::Report;
 use portcullis::explain::{Configuration, Explanation, Question};
 use portcullis::model::{Failure, FailureAnswer, FailureBody, Invalid, Methods, Mode};
+use portcullis::proxy::Settings;
 use portcullis::snapshot::{Policy, Route};
 use rcgen::{DnType, ExtendedKeyUsagePurpose};
 use rustls::pki_types::UnixTime;
@@ -17,8 +18,8 @@ use crate::scene::{Config, Scene, config, endpoint, route};
 use crate::upstream::hello;
 
 fn explain(scene: &Scene, question: &Question) -> Explanation {
-    let (report, snapshot) = (Report::default(), scene.current.load());
-    let configuration = Configuration { allow_plaintext_client_auth: false, report: &report, snapshot: &snapshot };
+    let (report, settings, snapshot) = (Report::default(), Settings::default(), scene.current.load());
+    let configuration = Configuration { report: &report, settings: &settings, snapshot: &snapshot };
     configuration.explain(question, UnixTime::now()).unwrap()
 }
 
