@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::log::Format;
+use crate::model::HostName;
 
 /// An ingress controller and proxy that enforces mutual TLS per host.
 #[derive(Clone, Debug, Parser)]
@@ -134,6 +135,10 @@ pub struct RunOptions {
     #[arg(long, env = "PORTCULLIS_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
 
+    /// The host that a TLS client without SNI is taken to have named. Without it such clients are refused.
+    #[arg(long, env = "PORTCULLIS_FALLBACK_SNI", value_parser = host)]
+    pub fallback_sni: Option<HostName>,
+
     /// Addresses for plaintext HTTP; repeatable.
     #[arg(long, env = "PORTCULLIS_HTTP_LISTEN", default_value = "0.0.0.0:9080", value_delimiter = ',')]
     pub http_listen: Vec<SocketAddr>,
@@ -158,6 +163,10 @@ pub struct RunOptions {
     /// A directory (or file) of manifests to serve and to watch; repeatable.
     #[arg(long, env = "PORTCULLIS_MANIFESTS", value_delimiter = ',')]
     pub manifests: Vec<PathBuf>,
+
+    /// How long requests under way may take to finish on a connection whose client is not let in any more.
+    #[arg(long, env = "PORTCULLIS_TRUST_GRACE", default_value = "10s", value_parser = duration)]
+    pub trust_grace: Duration,
 
     /// A namespace to follow; repeatable. All namespaces where none is given.
     #[arg(long, env = "PORTCULLIS_WATCH_NAMESPACE", value_delimiter = ',')]
@@ -184,6 +193,10 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is no duration; write for example `30s` or `1m30s`"))
 }
 
+fn host(text: &str) -> Result<HostName, String> {
+    HostName::parse(text).ok_or_else(|| format!("`{text}` is no host name"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +207,7 @@ mod tests {
         assert_eq!(run.drain_timeout, Duration::from_secs(30));
         assert_eq!(run.http_listen, ["0.0.0.0:9080".parse().unwrap()]);
         assert!(!run.allow_plaintext_client_auth);
+        assert_eq!((run.fallback_sni, run.trust_grace), (None, Duration::from_secs(10)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("alarm", &[]),
     ("api", &[]),
     ("app", &["*"]),
-    ("args", &["log"]),
+    ("args", &["log", "model"]),
     ("audit", &["model", "trust"]),
     ("body", &[]),
     ("compile", &["model", "snapshot", "trust", "world"]),

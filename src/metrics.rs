@@ -85,6 +85,8 @@ pub struct Handshakes {
     pub full: Counter,
     /// Refused: the client named no host.
     pub no_sni: Counter,
+    /// Refused: the client's certificate does not satisfy the policy, which wants that to fail the handshake.
+    pub refused: Counter,
     /// Completed, with a session from before.
     pub resumed: Counter,
     /// Not completed in time.
@@ -146,6 +148,7 @@ impl Metrics {
             failed: result("failed"),
             full: result("full"),
             no_sni: result("no_sni"),
+            refused: result("refused"),
             resumed: result("resumed"),
             timeout: result("timeout"),
             unknown_sni: result("unknown_sni"),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{
-    DataKind, EndpointSlice, IngressClass, Invalid, Kind, Meta, ObjectKey, Route, Secret, Service, SourceId, TlsHost,
+    Data, EndpointSlice, IngressClass, Invalid, Kind, Meta, ObjectKey, ObjectRef, Route, Service, SourceId, TlsHost,
 };
 
 /// An object as its source parsed it, with the metadata that takes part in decisions.
@@ -24,12 +24,14 @@ pub enum Object {
     ApisixRoute(Observed<Route>),
     /// An ApisixTls.
     ApisixTls(Observed<TlsHost>),
+    /// A ConfigMap.
+    ConfigMap(Observed<Data>),
     /// An EndpointSlice.
     EndpointSlice(Observed<EndpointSlice>),
     /// An IngressClass.
     IngressClass(Observed<IngressClass>),
     /// A Secret.
-    Secret(Observed<Secret>),
+    Secret(Observed<Data>),
     /// A Service.
     Service(Observed<Service>),
 }
@@ -40,6 +42,7 @@ impl Object {
         match self {
             Self::ApisixRoute(_) => Kind::ApisixRoute,
             Self::ApisixTls(_) => Kind::ApisixTls,
+            Self::ConfigMap(_) => Kind::ConfigMap,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::IngressClass(_) => Kind::IngressClass,
             Self::Secret(_) => Kind::Secret,
@@ -88,8 +91,9 @@ type Map<T> = BTreeMap<(ObjectKey, SourceId), Arc<Observed<T>>>;
 #[derive(Clone, Debug, Default)]
 pub struct World {
     classes: Map<IngressClass>,
+    config_maps: Map<Data>,
     routes: Map<Route>,
-    secrets: Map<Secret>,
+    secrets: Map<Data>,
     services: Map<Service>,
     slices: Map<EndpointSlice>,
     tls: Map<TlsHost>,
@@ -111,9 +115,9 @@ impl World {
         self.pending.is_empty()
     }
 
-    /// The lists that are still awaited, except those of `kind`.
-    pub fn is_complete_but_for(&self, kind: Kind) -> bool {
-        self.pending.iter().all(|(_, pending)| *pending == kind)
+    /// Whether every kind that may refer to others is listed.
+    pub fn knows_references(&self) -> bool {
+        self.pending.iter().all(|(_, kind)| kind.is_referenced())
     }
 
     /// Takes a change in; says whether anything is different now (including that a kind was listed for the first time).
@@ -147,6 +151,7 @@ impl World {
         match kind {
             Kind::ApisixRoute => of(&self.routes, source),
             Kind::ApisixTls => of(&self.tls, source),
+            Kind::ConfigMap => of(&self.config_maps, source),
             Kind::EndpointSlice => of(&self.slices, source),
             Kind::IngressClass => of(&self.classes, source),
             Kind::Secret => of(&self.secrets, source),
@@ -166,6 +171,7 @@ impl World {
         match object {
             Object::ApisixRoute(value) => put(&mut self.routes, id, value),
             Object::ApisixTls(value) => put(&mut self.tls, id, value),
+            Object::ConfigMap(value) => put(&mut self.config_maps, id, value),
             Object::EndpointSlice(value) => {
                 if self.slices.get(&id).is_some_and(|old| **old == value) {
                     return false;
@@ -187,6 +193,7 @@ impl World {
         match kind {
             Kind::ApisixRoute => self.routes.remove(id).is_some(),
             Kind::ApisixTls => self.tls.remove(id).is_some(),
+            Kind::ConfigMap => self.config_maps.remove(id).is_some(),
             Kind::EndpointSlice => {
                 self.unlink_slice(id);
                 self.slices.remove(id).is_some()
@@ -223,9 +230,13 @@ impl World {
         first(&self.classes, &ObjectKey::new("", name))
     }
 
-    /// The Secret, if a source has delivered it.
-    pub fn secret(&self, key: &ObjectKey) -> Option<&Arc<Observed<Secret>>> {
-        first(&self.secrets, key)
+    /// The data of a Secret or ConfigMap, if a source has delivered it. Objects of other kinds have none.
+    pub fn data(&self, object: &ObjectRef) -> Option<&Arc<Observed<Data>>> {
+        match object.kind {
+            Kind::ConfigMap => first(&self.config_maps, &object.key),
+            Kind::Secret => first(&self.secrets, &object.key),
+            _ => None,
+        }
     }
 
     /// The Service, if there is one.
@@ -239,16 +250,9 @@ impl World {
         keys.filter_map(|id| self.slices.get(id)?.value.as_ref().ok())
     }
 
-    /// The Secrets that any ApisixTls refers to: the only ones that are ever fetched.
-    pub fn referenced_secrets(&self) -> BTreeSet<ObjectKey> {
-        let mut keys = BTreeSet::new();
-        for tls in self.tls.values().filter_map(|tls| tls.value.as_ref().ok()) {
-            keys.extend(tls.certificates.iter().flatten().cloned());
-            let client = tls.client_auth.iter().flatten();
-            let secrets = client.flat_map(|client| client.data()).filter(|data| data.kind == DataKind::Secret);
-            keys.extend(secrets.map(|data| data.key.clone()));
-        }
-        keys
+    /// The Secrets and `ConfigMap`s that any ApisixTls refers to: the only ones that are ever fetched.
+    pub fn referenced(&self) -> BTreeSet<ObjectRef> {
+        self.tls.values().filter_map(|tls| tls.value.as_ref().ok()).flat_map(TlsHost::references).collect()
     }
 }
 

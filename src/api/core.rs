@@ -111,6 +111,20 @@ pub struct IngressClassSpec {
     pub controller: Option<String>,
 }
 
+/// A ConfigMap.
+#[derive(Clone, Debug, Default, Deserialize, Resource)]
+#[resource(inherit = core::ConfigMap)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMap {
+    /// Values in base64.
+    pub binary_data: Option<BTreeMap<String, Option<ByteString>>>,
+    /// Values as text.
+    pub data: Option<BTreeMap<String, String>>,
+    /// Slim metadata.
+    #[serde(default, deserialize_with = "slim")]
+    pub metadata: ObjectMeta,
+}
+
 /// A Secret. `Debug` shows no value.
 #[derive(Clone, Default, Deserialize, Resource)]
 #[resource(inherit = core::Secret)]

@@ -88,7 +88,7 @@ fn definition(
     all.push(column("date", "Age", ".metadata.creationTimestamp"));
     for mut version in std::mem::take(&mut crd.spec.versions) {
         if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
-            forbid_null(schema);
+            tidy(schema);
             schema.title = None; // the name of a Rust type
         }
         version.additional_printer_columns = Some(all.clone());
@@ -101,13 +101,15 @@ fn definition(
     crd
 }
 
-/// Takes `nullable` away, which stands for Rust's `Option` here: no version of these kinds ever accepted null, and CEL's
-/// `has()` is true of it.
-fn forbid_null(schema: &mut JSONSchemaProps) {
+/// Takes away what stands for Rust's types: `nullable` for `Option`, because no version of these kinds ever accepted null and
+/// CEL's `has()` is true of it; and the `additionalProperties: false` of `deny_unknown_fields`, which the API server does not
+/// take beside `properties` (it drops unknown fields by itself).
+fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(forbid_null);
+    schema.additional_properties = None;
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(tidy);
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        forbid_null(items);
+        tidy(items);
     }
 }
 

@@ -10,8 +10,8 @@ mod status;
 mod tls;
 
 pub use self::core::{
-    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, IngressClass, IngressClassSpec, Secret, Service,
-    ServicePort, ServiceSpec,
+    ConfigMap, Endpoint, EndpointConditions, EndpointPort, EndpointSlice, IngressClass, IngressClassSpec, Secret,
+    Service, ServicePort, ServiceSpec,
 };
 pub use crd::{crds, crds_yaml};
 pub use metadata::{ApisixRoute, ApisixTls, GROUP, VERSION};
@@ -20,4 +20,7 @@ pub use route::{
     StreamMatch, StreamRule, Timeout, UpstreamRef,
 };
 pub use status::{Condition, Status};
-pub use tls::{ApisixTlsSpec, Client, SecretRef};
+pub use tls::{
+    ApisixTlsSpec, Client, DataRef, Failure, Forward, ForwardedHeader, Identity, Protocols, Revocation, SecretRef,
+    TextMatch,
+};

@@ -5,6 +5,9 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 /// A Go duration.
 pub(super) const DURATION: &str = r"^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$";
 
+/// A SHA-256 digest: hexadecimal, with or without colons, or base64.
+pub(super) const SHA256: &str = "^([0-9a-fA-F]{64}|([0-9a-fA-F]{2}:){31}[0-9a-fA-F]{2}|[0-9A-Za-z+/]{43}=)$";
+
 /// A port's number or name.
 pub(super) fn port(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

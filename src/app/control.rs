@@ -8,14 +8,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::compile::{Context, Report, compile};
-use crate::model::{Kind, ObjectKey, SourceId};
+use crate::model::{ObjectRef, SourceId};
 use crate::snapshot::Current;
-use crate::world::{Change, Object, World};
+use crate::world::{Change, World};
 
 /// The shortest time between two snapshots. The first change after a pause is published at once; a burst is gathered.
 const PACE: Duration = Duration::from_millis(10);
 
-/// How long a change waits for the Secrets that it names for the first time: a fetch takes milliseconds. After that it is
+/// How long a change waits for the Secrets and `ConfigMap`s that it names for the first time: a fetch takes milliseconds. After that it is
 /// published as it is, which refuses the hosts concerned.
 const FETCH: Duration = Duration::from_secs(1);
 
@@ -26,8 +26,8 @@ pub(super) struct Outputs {
     pub(super) current: Arc<Current>,
     /// Whether a snapshot was published yet.
     pub(super) published: watch::Sender<bool>,
-    /// The Secrets to fetch, once everything that may refer to one is listed.
-    pub(super) referenced: watch::Sender<Option<BTreeSet<ObjectKey>>>,
+    /// The Secrets and `ConfigMap`s to fetch, once everything that may refer to one is listed.
+    pub(super) referenced: watch::Sender<Option<BTreeSet<ObjectRef>>>,
     /// What became of the objects in the published snapshot.
     pub(super) reports: watch::Sender<Arc<Report>>,
 }
@@ -46,14 +46,14 @@ pub(super) async fn run(world: World, context: Context, mut changes: mpsc::Recei
         match received {
             Ok(Some(change)) => control.take(change),
             Ok(None) => return,
-            Err(_) => control.answered.clone_from(&control.world.referenced_secrets()), // waited long enough
+            Err(_) => control.answered.clone_from(&control.world.referenced()), // waited long enough
         }
         sleep_until(next).await;
         while let Ok(change) = changes.try_recv() {
             control.take(change);
         }
         control.ask();
-        if control.awaits_secrets() {
+        if control.awaits_data() {
             patience.get_or_insert_with(|| Instant::now() + FETCH);
             continue;
         }
@@ -66,8 +66,8 @@ pub(super) async fn run(world: World, context: Context, mut changes: mpsc::Recei
 }
 
 struct Control {
-    /// The referenced Secrets that Kubernetes has been asked for and has answered about, be it that there is none.
-    answered: BTreeSet<ObjectKey>,
+    /// The referenced Secrets and `ConfigMap`s that Kubernetes has been asked for and has answered about, be it that there is none.
+    answered: BTreeSet<ObjectRef>,
     context: Context,
     /// Whether the world differs from the published snapshot.
     dirty: bool,
@@ -78,25 +78,35 @@ struct Control {
 impl Control {
     fn take(&mut self, change: Change) {
         match &change {
-            Change::Remove { source: SourceId::Kubernetes, kind: Kind::Secret, key }
-            | Change::Upsert { source: SourceId::Kubernetes, key, object: Object::Secret(_) } => {
-                self.answered.insert(key.clone());
+            Change::Remove { source: SourceId::Kubernetes, kind, key } => {
+                self.answer(ObjectRef { kind: *kind, key: key.clone() });
             }
-            Change::Replace { source: SourceId::Kubernetes, kind: Kind::Secret, .. } => {
-                self.answered.extend(self.outputs.referenced.borrow().iter().flatten().cloned());
+            Change::Upsert { source: SourceId::Kubernetes, key, object } => {
+                self.answer(ObjectRef { kind: object.kind(), key: key.clone() });
+            }
+            Change::Replace { source: SourceId::Kubernetes, kind, .. } if kind.is_referenced() => {
+                let referenced = self.outputs.referenced.borrow();
+                self.answered.extend(referenced.iter().flatten().filter(|object| object.kind == *kind).cloned());
             }
             _ => {}
         }
         self.dirty |= self.world.apply(change);
     }
 
-    /// Says which Secrets are to be fetched.
+    /// Notes that Kubernetes has answered.
+    fn answer(&mut self, object: ObjectRef) {
+        if object.kind.is_referenced() {
+            self.answered.insert(object);
+        }
+    }
+
+    /// Says which Secrets and `ConfigMap`s are to be fetched.
     fn ask(&mut self) {
-        if !self.dirty || !self.world.is_complete_but_for(Kind::Secret) {
+        if !self.dirty || !self.world.knows_references() {
             return;
         }
-        let referenced = self.world.referenced_secrets();
-        self.answered.retain(|key| referenced.contains(key));
+        let referenced = self.world.referenced();
+        self.answered.retain(|object| referenced.contains(object));
         self.outputs.referenced.send_if_modified(|old| {
             let changed = old.as_ref() != Some(&referenced);
             *old = Some(referenced);
@@ -104,12 +114,12 @@ impl Control {
         });
     }
 
-    /// Whether a Secret was named a moment ago and is on its way. To compile without it would refuse the hosts of an object
+    /// Whether a Secret or ConfigMap was named a moment ago and is on its way. To compile without it would refuse the hosts of an object
     /// that is all right.
-    fn awaits_secrets(&self) -> bool {
+    fn awaits_data(&self) -> bool {
         let fetched = !self.outputs.referenced.is_closed(); // without a cluster nobody fetches
-        let known = |key: &ObjectKey| self.answered.contains(key) || self.world.secret(key).is_some();
-        fetched && self.dirty && self.outputs.referenced.borrow().iter().flatten().any(|key| !known(key))
+        let known = |object: &ObjectRef| self.answered.contains(object) || self.world.data(object).is_some();
+        fetched && self.dirty && self.outputs.referenced.borrow().iter().flatten().any(|object| !known(object))
     }
 
     fn publish(&mut self) {

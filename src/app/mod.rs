@@ -75,9 +75,11 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
         let _guard = traffic.enter();
         let settings = Settings {
             allow_plaintext_client_auth: options.allow_plaintext_client_auth,
+            fallback_sni: options.fallback_sni.clone(),
             http: options.http_listen.clone(),
             https: options.https_listen.clone(),
             max_connections: files::connections(options.http_listen.len() + options.https_listen.len()),
+            trust_grace: options.trust_grace,
             ..Settings::default()
         };
         Proxy::bind(settings, current.clone(), log.clone(), metrics.clone()).context("cannot listen for traffic")?

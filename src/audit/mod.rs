@@ -83,11 +83,11 @@ impl Default for Audit {
 }
 
 impl Audit {
-    /// Writes `entry`, unless too many like it were written lately.
-    pub fn tell(&self, entry: &Entry<'_>) {
+    /// Writes `entry`, unless too many like it were written lately; says whether it did.
+    pub fn tell(&self, entry: &Entry<'_>) -> bool {
         let Entry { action, field, holder, host, object, peer, reason, request, resumed, sni, why } = *entry;
         if !self.0.admits(&Like::new(peer.ip(), reason, object)) {
-            return;
+            return false;
         }
         // The texts are quoted and escaped by the format that writes them.
         tracing::info!(
@@ -108,6 +108,7 @@ impl Audit {
             request = request.map(ToString::to_string),
             "client refused"
         );
+        true
     }
 
     /// Whether to log a handshake that was refused before the client could show a certificate.

@@ -8,9 +8,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose}
 
 use super::*;
 use crate::model::{
-    Alpn, BackendRef, ClientAuthRef, ClientSettings, DataKind, DataRef, Effect, EndpointSlice, Granularity, HostName,
-    HostPattern, IngressClass, Invalid, Kind, Meta, Methods, ObjectKey, ObjectRef, PathPattern, PortRef, Reason, Route,
-    Rule, Secret, Service, ServiceAddress, ServicePort, SlicePort, SourceId, Timeouts, TlsHost, TlsVersions,
+    BackendRef, ClientAuthRef, ClientSettings, Data, DataRef, Effect, EndpointSlice, Granularity, HostName,
+    HostPattern, IngressClass, Invalid, Kind, Meta, Methods, ObjectKey, ObjectRef, PathPattern, PortRef, Protocols,
+    Reason, Route, Rule, Service, ServiceAddress, ServicePort, SlicePort, SourceId, Timeouts, TlsHost,
 };
 use crate::snapshot::{HostRoutes, Policy};
 use crate::world::{Change, Object, Observed};
@@ -108,11 +108,12 @@ fn slice(service: &str, hosts: &[u8]) -> Object {
 
 fn secret(entries: &[(&str, &str)]) -> Object {
     let entries = entries.iter().map(|(key, value)| (*key, Bytes::copy_from_slice(value.as_bytes())));
-    Object::Secret(observed(0, Ok(Secret::new(entries))))
+    Object::Secret(observed(0, Ok(Data::new(entries))))
 }
 
 fn client_auth(ca: &str) -> ClientAuthRef {
-    let ca = DataRef { entry: None, field: "spec.client.caSecret".into(), key: key(ca), kind: DataKind::Secret };
+    let object = ObjectRef { kind: Kind::Secret, key: key(ca) };
+    let ca = DataRef { entry: None, field: "spec.client.caSecret".into(), object };
     let settings = ClientSettings { depth: 1, ..ClientSettings::default() };
     ClientAuthRef { authorities: vec![ca], revocation: None, settings }
 }
@@ -121,13 +122,12 @@ fn tls(created: i64, host: &str, ca: Option<&str>) -> Object {
     Object::ApisixTls(observed(
         created,
         Ok(TlsHost {
-            alpn: Alpn::default(),
             certificates: Ok(vec![key("server")]),
             class: None,
             client_auth: Ok(ca.map(client_auth).map(Box::new)),
             hosts: vec![HostPattern::parse(host).unwrap()],
+            protocols: Ok(Protocols::default()),
             unreadable_hosts: vec![],
-            versions: TlsVersions::default(),
         }),
     ))
 }
@@ -429,13 +429,12 @@ fn client_auth_that_cannot_be_read_refuses_the_host() {
     let object = Object::ApisixTls(observed(
         1,
         Ok(TlsHost {
-            alpn: Alpn::default(),
             certificates: Ok(vec![key("server")]),
             class: None,
             client_auth: Err(Invalid::unsupported("spec.client.skip_mtls_uri_regex", "is not served")),
             hosts: vec![HostPattern::parse("*.example").unwrap()],
+            protocols: Ok(Protocols::default()),
             unreadable_hosts: vec![],
-            versions: TlsVersions::default(),
         }),
     ));
     bench.put("t", object).compile();

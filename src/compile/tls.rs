@@ -8,8 +8,7 @@ use rustls::sign::CertifiedKey;
 use super::attach::Attached;
 use super::{Context, ObjectReport, Report, attach, server_config};
 use crate::model::{
-    ClientAuthRef, Effect, HostPattern, Invalid, Kind, Meta, ObjectKey, ObjectRef, Problem, Reason, Secret, SourceId,
-    TlsHost,
+    ClientAuthRef, Effect, HostPattern, Invalid, Kind, Meta, ObjectKey, ObjectRef, Problem, Reason, SourceId, TlsHost,
 };
 use crate::snapshot::{ClientAuth, HostTable, HostTls, Inputs, Policy, Snapshot};
 use crate::trust::Anchors;
@@ -131,10 +130,8 @@ fn inputs(world: &World, claim: &Claim<'_>) -> Inputs {
         if let Some(class) = tls.class.as_deref().and_then(|class| world.class(class)) {
             inputs.push(class.clone());
         }
-        let client = tls.client_auth.iter().flatten();
-        let data = client.flat_map(|client| client.data()).map(|data| &data.key);
-        for secret in data.chain(tls.certificates.iter().flatten()).filter_map(|key| world.secret(key)) {
-            inputs.push(secret.clone());
+        for data in tls.references().filter_map(|object| world.data(&object)) {
+            inputs.push(data.clone());
         }
     }
     inputs
@@ -161,7 +158,10 @@ fn host_tls(
                 refused(&why);
                 Policy::Refuse(Arc::new(why))
             });
-            match (tls.certificates.clone().and_then(|keys| certificate(world, context, &keys[0])), last_good) {
+            match (
+                tls.certificates.clone().map_err(|why| *why).and_then(|keys| certificate(world, context, &keys[0])),
+                last_good,
+            ) {
                 (Ok(certificate), _) => (policy, Ok(certificate), None),
                 // A certificate that disappears or breaks goes on serving its last good value: that lets nobody in.
                 (Err(why), Some(last_good)) => (policy, Ok(last_good), Some(why)),
@@ -175,7 +175,7 @@ fn host_tls(
     let auth = match &policy {
         Policy::Open => Ok(None),
         Policy::Refuse(why) => Err(why.clone()),
-        Policy::Require(auth) => Ok(Some(&**auth)),
+        Policy::Require(auth) => Ok(Some(auth)),
     };
     let server = auth.and_then(|auth| {
         let certificate = certificate.as_ref().map_err(|why| Arc::new(why.clone()))?;
@@ -205,7 +205,7 @@ fn client_auth(
     carried: Option<&Arc<HostTls>>,
 ) -> Result<Arc<ClientAuth>, Invalid> {
     let field = &*client.authorities[0].field;
-    let key = &client.authorities[0].key;
+    let key = &client.authorities[0].object.key;
     let secret = secret(world, key, field)?;
     let Some((name, pem)) = CA_KEYS.iter().find_map(|name| Some((name, secret.get(name)?))) else {
         let message =
@@ -245,8 +245,8 @@ fn certificate(world: &World, context: &Context, key: &ObjectKey) -> Result<Arc<
     Err(invalid(format!("Secret {key} has neither `cert` and `key` nor `tls.crt` and `tls.key`")))
 }
 
-fn secret<'a>(world: &'a World, key: &ObjectKey, field: &str) -> Result<&'a Secret, Invalid> {
-    match world.secret(key).map(|secret| &secret.value) {
+fn secret<'a>(world: &'a World, key: &ObjectKey, field: &str) -> Result<&'a crate::model::Data, Invalid> {
+    match world.data(&ObjectRef { kind: Kind::Secret, key: key.clone() }).map(|secret| &secret.value) {
         Some(Ok(secret)) => Ok(secret),
         Some(Err(why)) => Err(Invalid::new(why.reason, field, format!("Secret {key}: {}", why.message))),
         None => Err(Invalid::new(Reason::RefNotFound, field, format!("Secret {key} does not exist"))),

@@ -13,8 +13,9 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::snapshot::{ClientAuth, PolicyId};
-use crate::trust;
+use crate::model::Mode;
+use crate::snapshot::{ClientAuth, PolicyId, Rejection};
+use crate::trust::{self, Cause};
 
 /// What all hosts share: cryptography and the keys of session tickets.
 ///
@@ -64,7 +65,8 @@ impl TlsContext {
 /// The server's side of the handshake for hosts with this certificate: TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, session
 /// tickets bound to the policy, no early data.
 ///
-/// With `client_auth` the handshake asks for a client certificate and completes whatever the client sends: the chain is
+/// With `client_auth` the handshake asks for a client certificate and completes whatever the client sends (unless the
+/// policy has it fail with an alert): the chain is
 /// judged per request, so that a refused client gets an HTTP answer that says why. TLS itself has checked by then that the
 /// client holds the key of what it sent. A resumed session brings the chain of its first handshake, which is judged in
 /// the same way: resumption never carries a verdict.
@@ -74,7 +76,7 @@ impl TlsContext {
 pub fn server_config(
     context: &TlsContext,
     certificate: &CertifiedKey,
-    client_auth: Option<&ClientAuth>,
+    client_auth: Option<&Arc<ClientAuth>>,
 ) -> Result<ServerConfig, rustls::Error> {
     let builder =
         ServerConfig::builder_with_provider(context.provider.clone()).with_safe_default_protocol_versions()?;
@@ -82,6 +84,7 @@ pub fn server_config(
         None => builder.with_no_client_auth(),
         Some(auth) => builder.with_client_cert_verifier(Arc::new(AskForCertificate {
             algorithms: context.provider.signature_verification_algorithms,
+            judge: auth.alerts().then(|| auth.clone()),
             subjects: auth.requirements.anchors.subjects().map(DistinguishedName::from).collect(),
         })),
     };
@@ -137,16 +140,18 @@ impl ProducesTickets for PolicyTickets {
     }
 }
 
-/// Asks for a client certificate, checks that the client holds its key, and leaves the judgement to the request.
+/// Asks for a client certificate and checks that the client holds its key. Judges it only where the policy wants an alert;
+/// otherwise that is left to the request, which can be answered.
 #[derive(Debug)]
 struct AskForCertificate {
     algorithms: WebPkiSupportedAlgorithms,
+    judge: Option<Arc<ClientAuth>>,
     subjects: Vec<DistinguishedName>,
 }
 
 impl ClientCertVerifier for AskForCertificate {
     fn client_auth_mandatory(&self) -> bool {
-        false
+        self.judge.as_ref().is_some_and(|auth| auth.settings.mode == Mode::Require)
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -155,11 +160,18 @@ impl ClientCertVerifier for AskForCertificate {
 
     fn verify_client_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
+        let Some(auth) = &self.judge else { return Ok(ClientCertVerified::assertion()) };
+        let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).cloned().collect();
+        auth.judge(&chain, now).map(|_| ClientCertVerified::assertion()).map_err(|refusal| {
+            let error = alert(refusal.cause());
+            let chain = chain.into_iter().map(CertificateDer::into_owned).collect();
+            Rejection { chain, refusal }.leave();
+            error.into()
+        })
     }
 
     fn verify_tls12_signature(
@@ -188,6 +200,21 @@ impl ClientCertVerifier for AskForCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// The error whose alert (RFC 8446 section 6.2) says most about `cause`: as OpenSSL, and `access_denied` for what it does not
+/// know.
+fn alert(cause: Cause) -> CertificateError {
+    match cause {
+        Cause::Expired => CertificateError::Expired, // certificate_expired
+        Cause::Identity => CertificateError::ApplicationVerificationFailure, // access_denied
+        Cause::Invalid | Cause::NotPresent | Cause::Weak => CertificateError::BadEncoding, // bad_certificate
+        Cause::Depth | Cause::NoAnchor | Cause::UnknownIssuer => CertificateError::UnknownIssuer, // unknown_ca
+        Cause::NotYetValid => CertificateError::NotValidYet, // certificate_expired
+        Cause::Revoked => CertificateError::Revoked, // certificate_revoked
+        Cause::RevocationUnknown => CertificateError::UnknownRevocationStatus, // unknown_ca
+        Cause::Usage => CertificateError::InvalidPurpose, // unsupported_certificate
     }
 }
 

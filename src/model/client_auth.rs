@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::ObjectKey;
+use super::ObjectRef;
 
 /// `spec.client` of an ApisixTls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,23 +35,12 @@ pub struct RevocationRef {
 /// A Secret or ConfigMap, and what to read of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DataRef {
-    /// The object.
-    pub key: ObjectKey,
     /// The key within the object's data; the usual ones where it is `None`.
     pub entry: Option<Arc<str>>,
     /// The field that names it, for conditions: `spec.client.caSecret`.
     pub field: Arc<str>,
-    /// Which kind of object it is.
-    pub kind: DataKind,
-}
-
-/// The kinds of object that certificates and revocation lists are read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum DataKind {
-    /// `v1` ConfigMap.
-    ConfigMap,
-    /// `v1` Secret.
-    Secret,
+    /// The object: a Secret or a ConfigMap.
+    pub object: ObjectRef,
 }
 
 /// The part of a client policy that is written in the ApisixTls itself. Hashed into the policy's id.

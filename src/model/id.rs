@@ -10,6 +10,8 @@ pub enum Kind {
     ApisixRoute,
     /// `apisix.apache.org` ApisixTls.
     ApisixTls,
+    /// `v1` ConfigMap.
+    ConfigMap,
     /// `discovery.k8s.io/v1` EndpointSlice.
     EndpointSlice,
     /// `networking.k8s.io/v1` IngressClass (cluster-scoped: its key has an empty namespace).
@@ -22,14 +24,27 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in declaration order.
-    pub const ALL: [Self; 6] =
-        [Self::ApisixRoute, Self::ApisixTls, Self::EndpointSlice, Self::IngressClass, Self::Secret, Self::Service];
+    pub const ALL: [Self; 7] = [
+        Self::ApisixRoute,
+        Self::ApisixTls,
+        Self::ConfigMap,
+        Self::EndpointSlice,
+        Self::IngressClass,
+        Self::Secret,
+        Self::Service,
+    ];
+
+    /// Whether objects of this kind are fetched only where another object refers to them.
+    pub const fn is_referenced(self) -> bool {
+        matches!(self, Self::ConfigMap | Self::Secret)
+    }
 
     /// The kind as Kubernetes spells it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ApisixRoute => "ApisixRoute",
             Self::ApisixTls => "ApisixTls",
+            Self::ConfigMap => "ConfigMap",
             Self::EndpointSlice => "EndpointSlice",
             Self::IngressClass => "IngressClass",
             Self::Secret => "Secret",

@@ -3,6 +3,7 @@
 //! Every type is plain data with `Eq`, because equality is what keeps resyncs and status echoes from causing work.
 
 mod client_auth;
+mod data;
 mod host;
 mod id;
 mod invalid;
@@ -10,14 +11,14 @@ mod normal_path;
 mod path;
 mod problem;
 mod route;
-mod secret;
 mod service;
 mod tls;
 
 pub use client_auth::{
-    ClientAuthRef, ClientSettings, DataKind, DataRef, Failure, FailureAnswer, FailureBody, Forward, IdentityField,
-    IdentityRule, Mode, RevocationRef, RevocationSettings, TextMatch,
+    ClientAuthRef, ClientSettings, DataRef, Failure, FailureAnswer, FailureBody, Forward, IdentityField, IdentityRule,
+    Mode, RevocationRef, RevocationSettings, TextMatch,
 };
+pub use data::Data;
 pub use host::{HostName, HostPattern};
 pub use id::{Kind, Meta, ObjectKey, ObjectRef, SourceId};
 pub use invalid::{Invalid, Reason};
@@ -25,6 +26,5 @@ pub use normal_path::normal_path;
 pub use path::PathPattern;
 pub use problem::{Effect, Problem};
 pub use route::{BackendRef, Granularity, Methods, PortRef, Route, Rule, Timeouts};
-pub use secret::Secret;
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
-pub use tls::{Alpn, DEFAULT_DEPTH, TlsHost, TlsVersions};
+pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};

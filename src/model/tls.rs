@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ClientAuthRef, HostPattern, Invalid, ObjectKey};
+use super::{ClientAuthRef, HostPattern, Invalid, Kind, ObjectKey, ObjectRef};
 
 /// Intermediates allowed between the client's certificate and a trust anchor where `depth` is left out: 1, which is
 /// APISIX's own default and nginx's. (APISIX's ingress controller 2.x sends 0 instead; see docs/compatibility.md.)
@@ -14,20 +14,36 @@ pub const DEFAULT_DEPTH: u32 = 1;
 /// another part of the object cannot be honoured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsHost {
-    /// Which protocols the handshake offers.
-    pub alpn: Alpn,
     /// The Secrets of certificates and keys: `spec.secret`, then `spec.additionalSecrets`. Never empty. The first one whose key
     /// fits the client's signature algorithms is used.
-    pub certificates: Result<Vec<ObjectKey>, Invalid>,
+    pub certificates: Result<Vec<ObjectKey>, Box<Invalid>>,
     /// `spec.ingressClassName`.
     pub class: Option<Arc<str>>,
     /// `spec.client`; `Ok(None)` where the object has none. `Err` refuses every client of these hosts.
     pub client_auth: Result<Option<Box<ClientAuthRef>>, Invalid>,
     /// The hosts that could be read.
     pub hosts: Vec<HostPattern>,
+    /// What the handshake offers; `Err` refuses every handshake.
+    pub protocols: Result<Protocols, Box<Invalid>>,
     /// The hosts that could not be read: each is reported, and serves nobody.
     pub unreadable_hosts: Vec<Invalid>,
-    /// Which versions of TLS the handshake offers.
+}
+
+impl TlsHost {
+    /// The Secrets and `ConfigMap`s that it is made from: certificates first.
+    pub fn references(&self) -> impl Iterator<Item = ObjectRef> {
+        let secret = |key: &ObjectKey| ObjectRef { kind: Kind::Secret, key: key.clone() };
+        let client = self.client_auth.iter().flatten().flat_map(|client| client.data());
+        self.certificates.iter().flatten().map(secret).chain(client.map(|data| data.object.clone()))
+    }
+}
+
+/// What a handshake offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Protocols {
+    /// The application protocols.
+    pub alpn: Alpn,
+    /// The versions of TLS.
     pub versions: TlsVersions,
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Escaped<'a>(pub(super) &'a [u8]);
 impl Escaped<'_> {
     /// Writes it without the price of formatting.
     fn push(&self, out: &mut Vec<u8>) {
-        escape(self.0, |b| matches!(b, b' '..=b'~') & (b != b'"') & (b != b'\\'), out);
+        escape(self.0, |b| matches!(b, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~'), out);
     }
 }
 
@@ -34,7 +34,7 @@ impl Token<'_> {
         if self.0.is_empty() {
             out.push(b'-');
         }
-        escape(self.0, |b| matches!(b, b'!'..=b'~') & (b != b'"') & (b != b'\\'), out);
+        escape(self.0, |b| matches!(b, b'!' | b'#'..=b'[' | b']'..=b'~'), out);
     }
 }
 

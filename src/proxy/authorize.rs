@@ -84,9 +84,8 @@ fn secure<'a>(
 
 /// What the policy makes of its own verdict.
 fn judged(verdict: Arc<Verdict>, auth: &Arc<ClientAuth>, path: &str) -> Result<Access, ProxyError> {
-    let refusal = match &verdict.outcome {
-        Ok(_) => return Ok(Access { observed: None, verdict: Some(verdict) }),
-        Err(refusal) => refusal,
+    let Err(refusal) = &verdict.outcome else {
+        return Ok(Access { observed: None, verdict: Some(verdict) });
     };
     let mode = auth.settings.mode;
     let not_needed = mode == Mode::Optional && *refusal == Refusal::NotPresent;

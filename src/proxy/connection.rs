@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -74,7 +75,7 @@ where
             () = downstream.close.notified() => {}
         }
     };
-    ended(&downstream, serve(connection, |connection| connection.graceful_shutdown(), &downstream, closing).await);
+    ended(&downstream, serve(connection, UpgradeableConnection::graceful_shutdown, &downstream, closing).await);
 }
 
 /// Serves HTTP/2.
@@ -104,7 +105,7 @@ where
     let connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let mut draining = downstream.draining.clone();
     let closing = closing(&downstream, &mut draining);
-    ended(&downstream, serve(connection, |connection| connection.graceful_shutdown(), &downstream, closing).await);
+    ended(&downstream, serve(connection, http2::Connection::graceful_shutdown, &downstream, closing).await);
 }
 
 /// Serves until the connection has ended. Once `closing` is ready it is told to `shut_down`: it takes no further request and

@@ -12,11 +12,11 @@ use tokio::sync::Notify;
 use super::listener::Place;
 use super::live::{Entry, Live, Role, Use};
 use super::review;
-use super::standing::Standing;
+use super::standing::{FOREVER, Standing, standing};
 use super::verdict::{LastVerdict, Verdict};
 use crate::drain::Draining;
 use crate::model::HostName;
-use crate::snapshot::{ClientAuth, HostTls};
+use crate::snapshot::{ClientAuth, HostTls, Snapshot};
 use crate::trust::{self, Holder};
 
 /// A downstream connection, shared by its requests.
@@ -57,22 +57,49 @@ impl Downstream {
         }
     }
 
-    /// Enters a TLS connection among those that are watched: its client had `standing` with `host`, the host of its handshake.
-    pub(super) fn watched(mut self, host: Arc<HostTls>, standing: &Standing) -> Arc<Self> {
+    /// Enters a TLS connection among the open ones of `host`, which its handshake was made for.
+    pub(super) fn watched(mut self, host: &Arc<HostTls>) -> Arc<Self> {
         let Some(tls) = &self.tls else { return Arc::new(self) };
         let used = Use { host: tls.sni.clone(), role: Role::Handshake };
+        let standing = self.standing(host);
         let downstream = Arc::new_cyclic(|weak| {
             let shared = &self.place.shared;
-            self.entry = Some(Live::enter(shared, weak.clone(), used, Some(host.clone()), standing));
+            self.entry = Some(Live::enter(shared, weak.clone(), used, Some(host.clone()), &standing));
             self
         });
-        // What is published from here on finds the connection. What was published since the handshake may not have.
-        if let Some(entry) = &downstream.entry
-            && !entry.used().configured(&downstream.shared().current.load()).is_some_and(|now| Arc::ptr_eq(now, &host))
-        {
-            review::review(downstream.shared(), &entry.due(downstream.clone()));
+        if let Some(entry) = &downstream.entry {
+            downstream.catch_up(entry, Some(host));
         }
         downstream
+    }
+
+    /// Enters the connection among those of `host` while a request for it is under way. `None` where that takes none: the
+    /// handshake was for the same host, or there was none. On plaintext connections only a `tunnel` is worth it.
+    pub(super) fn used_for(self: &Arc<Self>, snapshot: &Snapshot, host: &HostName, tunnel: bool) -> Option<Entry> {
+        let elsewhere = self.tls.as_ref().map_or(tunnel, |tls| tls.sni != *host);
+        if !elsewhere {
+            return None;
+        }
+        let used = Use { host: host.clone(), role: Role::Request };
+        let host = used.configured(snapshot);
+        let standing = host.map_or(Ok(FOREVER), |host| self.standing(host));
+        let entry = Live::enter(self.shared(), Arc::downgrade(self), used.clone(), host.cloned(), &standing);
+        self.catch_up(&entry, host);
+        Some(entry)
+    }
+
+    /// What is published once the connection is entered finds it. What was published since it was judged may not have.
+    fn catch_up(self: &Arc<Self>, entry: &Entry, host: Option<&Arc<HostTls>>) {
+        let current = self.shared().current.load();
+        if entry.used().configured(&current).map(Arc::as_ptr) != host.map(Arc::as_ptr) {
+            review::review(self.shared(), &entry.due(self.clone()));
+        }
+    }
+
+    /// The client's standing with `host`.
+    pub(super) fn standing(&self, host: &HostTls) -> Standing {
+        let allow_plaintext = self.shared().settings.allow_plaintext_client_auth;
+        standing(host, self.tls.as_ref(), UnixTime::now(), allow_plaintext)
     }
 
     /// Tells the connection to end, because its client is not let in any more: HTTP finishes what is under way, within

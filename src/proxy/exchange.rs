@@ -9,6 +9,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use super::access_log::{self, Escaped};
 use super::downstream::Downstream;
+use super::live::Entry;
 use crate::model::HostName;
 use crate::snapshot::{Endpoint, Route};
 
@@ -25,6 +26,8 @@ pub(super) struct Exchange {
     pub(super) downstream: Arc<Downstream>,
     /// The endpoint that was tried last.
     pub(super) endpoint: Option<Arc<Endpoint>>,
+    /// The connection's place among those of the request's host, where its handshake was for another.
+    pub(super) entry: Option<Entry>,
     /// The host in normal form, once it is known.
     pub(super) host: Option<HostName>,
     pub(super) method: Method,
@@ -50,6 +53,7 @@ impl Exchange {
             complete: false,
             downstream,
             endpoint: None,
+            entry: None,
             header: headers.get(HOST).cloned(),
             host: None,
             method: request.method().clone(),

@@ -78,7 +78,8 @@ pub(super) fn forward(
 
 /// The newest idle connection that the upstream has not closed.
 fn idle(endpoint: &Endpoint) -> Option<Box<Connection>> {
-    std::iter::from_fn(|| endpoint.idle.take()).find_map(|mut connection| connection.is_idle().then_some(connection))
+    std::iter::from_fn(|| endpoint.idle.take())
+        .find_map(|mut connection| connection.is_still_idle().then_some(connection))
 }
 
 /// A copy of a request that may be sent twice: it has no body, and its method is idempotent (RFC 9110 section 9.2.2).
@@ -147,8 +148,7 @@ fn send(
         connection.alarm.set(Instant::now() + allowed(seen.1));
         let mut answer = pin!(answer);
         let answer = poll_fn(|cx| {
-            connection.drive(cx);
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            if let Poll::Ready(answer) = connection.poll_answer(cx, answer.as_mut()) {
                 return Poll::Ready(Ok(answer));
             }
             let now = progress();

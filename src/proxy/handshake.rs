@@ -3,22 +3,25 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use rustls_pki_types::UnixTime;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
+use super::access_log::Escaped;
 use super::downstream::{Downstream, Tls};
 use super::listener::Place;
-use super::standing::standing;
-use super::{Shared, connection};
+use super::standing::Lost;
+use super::{Shared, connection, record};
 use crate::drain::Draining;
 use crate::model::HostName;
-use crate::snapshot::{Handshake, HostTls, Policy};
+use crate::snapshot::{Handshake, HostTls, Policy, Rejection};
+use crate::trust::Refusal;
 
 /// Alert descriptions (RFC 8446 section 6.2) for what rustls does not know to be wrong.
 #[derive(Clone, Copy)]
@@ -26,6 +29,9 @@ enum Alert {
     InternalError = 80,
     UnrecognizedName = 112,
 }
+
+/// How long, and for how many bytes, a client that was refused may go on sending.
+const LINGER: (Duration, u64) = (Duration::from_secs(1), 256 << 10);
 
 /// Serves a connection of a TLS listener.
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place: Place, draining: Draining) {
@@ -45,10 +51,19 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place:
     let session = stream.get_ref().1;
     let http2 = session.alpn_protocol() == Some(b"h2");
     let tls = established(session, sni);
-    let now = UnixTime::now();
-    let standing = standing(&host, &tls, now);
-    completed(&shared, &host, &tls, now);
-    let downstream = Downstream::new(peer, port, Some(tls), place, draining).watched(host, &standing);
+    completed(&shared, &host, &tls);
+    let alerts = matches!(&host.policy, Policy::Require(auth) if auth.alerts());
+    let downstream = Downstream::new(peer, port, Some(tls), place, draining);
+    if alerts
+        && let Err(lost) = downstream.standing(&host)
+        && let Some(tls) = &downstream.tls
+    {
+        // The chain of a resumed session was judged in another handshake.
+        shared.metrics.handshakes.refused.inc();
+        refused(&shared, &lost, &host, peer, tls);
+        return;
+    }
+    let downstream = downstream.watched(&host);
     if http2 {
         connection::http2(stream, downstream).await;
     } else {
@@ -80,7 +95,8 @@ fn established(session: &ServerConnection, sni: HostName) -> Tls {
 }
 
 /// Counts a handshake that was completed, and who vouched for the client.
-fn completed(shared: &Shared, host: &HostTls, tls: &Tls, now: UnixTime) {
+fn completed(shared: &Shared, host: &HostTls, tls: &Tls) {
+    let now = UnixTime::now();
     let handshakes = &shared.metrics.handshakes;
     if tls.resumed { &handshakes.resumed } else { &handshakes.full }.inc();
     let snapshot = shared.current.load();
@@ -154,11 +170,21 @@ async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<Ac
             return None;
         }
     };
-    match start.into_stream(config).await {
+    match start.into_stream(config).into_fallible().await {
         Ok(stream) => Some(Accepted { host, sni, stream: Box::new(stream) }),
-        Err(error) => {
-            count(shared, &sni, failure(&error));
-            failed(error);
+        Err((error, stream)) => {
+            match rejection(&error) {
+                Some(Rejection { chain, refusal }) => {
+                    counters.refused.inc();
+                    count(shared, &sni, Handshake::Refused);
+                    refused(shared, &Lost::Refused(refusal), &host, peer, &Tls::new(sni, chain, ""));
+                }
+                None => {
+                    count(shared, &sni, failure(&error));
+                    failed(error);
+                }
+            }
+            linger(stream).await;
             None
         }
     }
@@ -169,6 +195,39 @@ fn count(shared: &Shared, sni: &HostName, end: Handshake) {
     if let Some(stats) = shared.current.load().stats.one_label(sni) {
         stats.handshake(end);
     }
+}
+
+/// Why the client was refused, where the handshake failed for that.
+fn rejection(error: &io::Error) -> Option<Rejection> {
+    let left = Rejection::take(); // must not stay for another handshake
+    let tls = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    match tls {
+        rustls::Error::NoCertificatesPresented => Some(Rejection { chain: Vec::new(), refusal: Refusal::NotPresent }),
+        _ => left,
+    }
+}
+
+/// Records that a client was refused without an answer, and logs it unless the like was logged often of late.
+fn refused(shared: &Shared, lost: &Lost, host: &HostTls, peer: SocketAddr, client: &Tls) {
+    if !record::handshake(shared, host, peer, client, lost) {
+        return;
+    }
+    let subject = client.holder().map_or("", |holder| &holder.subject);
+    tracing::error!(
+        "{lost}, client: {}, sni: \"{}\", object: {}, subject: \"{}\"",
+        peer.ip(),
+        client.sni,
+        host.object,
+        Escaped(subject.as_bytes()),
+    );
+}
+
+/// Closes a connection after an alert so that the client gets to read it: what the client sent meanwhile (with TLS 1.3 a
+/// request, perhaps) would make the kernel reset the connection, and throw the alert away with it.
+async fn linger(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let mut rest = stream.take(LINGER.1);
+    let _ = timeout(LINGER.0, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 /// Sends a fatal alert and logs why, unless the like was logged often of late. Nothing is encrypted before the
@@ -186,5 +245,5 @@ async fn refuse(
     }
     let mut stream = start.io;
     let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, alert as u8]).await;
-    let _ = stream.shutdown().await;
+    linger(stream).await;
 }

@@ -65,14 +65,14 @@ const IDENTITY: [&str; 13] = [
 const IDENTITY_PREFIXES: [&str; 10] = [
     "cf-client-cert-", // Cloudflare
     "client-cert",     // RFC 9440; client-certificate
-    "ssl-client-",     // Apache, ingress-nginx
-    "tls-client-",
+    "ssl-client",      // Apache, ingress-nginx
+    "tls-client",
     "x-amzn-mtls-",                // AWS
     "x-client-cert",               // Azure, Google, Kong
     "x-forwarded-client-cert",     // Envoy
     "x-forwarded-tls-client-cert", // Traefik
-    "x-ssl-client-",               // HAProxy, F5
-    "x-tls-client-",
+    "x-ssl-client",                // HAProxy, F5
+    "x-tls-client",
 ];
 
 /// Refuses what servers read differently, and so can be used to smuggle a request past one of them: any transfer coding but
@@ -218,7 +218,7 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap, identity: &[Arc<str>]) {
 fn remove_claims(headers: &mut HeaderMap, identity: &[Arc<str>]) {
     let claims = |name: &&HeaderName| {
         let name = name.as_str();
-        if !name.contains('_') {
+        if !name.as_bytes().contains(&b'_') {
             return is_identity(name, identity);
         }
         let name = name.replace('_', "-");

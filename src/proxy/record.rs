@@ -1,6 +1,7 @@
 //! What is kept of a client that was not let in: counts by host, and the audit log.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use super::Shared;
 use super::downstream::{Downstream, Tls};
@@ -9,7 +10,7 @@ use super::exchange::Exchange;
 use super::standing::Lost;
 use crate::audit::{Action, Entry};
 use crate::model::HostName;
-use crate::snapshot::{HostStats, Reason, Snapshot};
+use crate::snapshot::{HostStats, HostTls, Reason, Snapshot};
 
 /// Records a request that failed with `error`; only what client authentication has to do with is kept.
 pub(super) fn refused(exchange: &Exchange, error: &ProxyError) {
@@ -37,11 +38,7 @@ pub(super) fn observed(snapshot: &Snapshot, exchange: &Exchange, error: &ProxyEr
 
 /// Records a connection that is closed because its client is not let in to `host` any more.
 pub(super) fn closed(shared: &Shared, downstream: &Downstream, host: &HostName, lost: &Lost) {
-    let reason = match lost {
-        Lost::Gone => Reason::HostGone,
-        Lost::Refused(refusal) => Reason::Client(refusal.cause()),
-        Lost::Unusable(_) => Reason::UnusablePolicy,
-    };
+    let reason = lost.reason();
     shared.metrics.client_connections_closed.count(reason);
     let snapshot = shared.current.load();
     count(&snapshot, downstream, Some(host), |stats| stats.closed(reason));
@@ -50,6 +47,28 @@ pub(super) fn closed(shared: &Shared, downstream: &Downstream, host: &HostName, 
         request: None,
         ..entry(&snapshot, downstream, Some(host), reason, lost)
     });
+}
+
+/// Records a client that `host` refuses in the handshake itself; says whether to log it.
+pub(super) fn handshake(shared: &Shared, host: &HostTls, peer: SocketAddr, client: &Tls, lost: &Lost) -> bool {
+    let reason = lost.reason();
+    shared.metrics.client_auth_refused.count(reason);
+    if let Some(stats) = shared.current.load().stats.one_label(&client.sni) {
+        stats.refused(reason);
+    }
+    shared.audit.tell(&Entry {
+        action: Action::Refused,
+        field: "spec.client",
+        holder: client.holder(),
+        host: client.sni.as_str(),
+        object: Some(&host.object),
+        peer,
+        reason: reason.as_str(),
+        request: None,
+        resumed: Some(client.resumed),
+        sni: Some(client.sni.as_str()),
+        why: lost,
+    })
 }
 
 fn reason(error: &ProxyError) -> Option<Reason> {

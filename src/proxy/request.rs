@@ -109,6 +109,7 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
         return Err(ProxyError::Loop);
     }
 
+    exchange.entry = downstream.used_for(&snapshot, &host, route.websocket);
     let upgrade = if route.websocket && upgrade::is_websocket(&parts) { parts.extensions.remove() } else { None };
     parts.extensions.clear();
     let (body, upload) = if body.is_end_stream() {

@@ -94,13 +94,10 @@ impl ResponseBody {
     }
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
-        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_pending()
-            && let Some(connection) = &mut self.connection
-        {
-            connection.drive(cx);
-            polled = Pin::new(&mut self.body).poll_frame(cx);
-        }
+        let polled = match &mut self.connection {
+            Some(connection) => connection.poll_body(cx, &mut self.body),
+            None => Pin::new(&mut self.body).poll_frame(cx),
+        };
         if polled.is_ready() {
             self.waiting = false;
             return polled.map_err(ProxyError::Upstream);

@@ -7,9 +7,12 @@ use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::Shared;
+use super::access_log::Escaped;
+use super::downstream::{Downstream, Tls};
 use super::live::{Due, Role};
-use super::standing::{FOREVER, Lost, Standing, standing};
-use super::{Shared, access_log::Escaped, record};
+use super::record;
+use super::standing::{FOREVER, Lost, Standing};
 use crate::snapshot::HostTls;
 
 /// How often the earliest end of a standing is looked at. Certificates' times are whole seconds of the wall clock, which may
@@ -38,7 +41,9 @@ pub(super) async fn run(shared: Weak<Shared>, mut published: watch::Receiver<()>
             if changed {
                 enforce(&shared);
             }
-            ended.iter().for_each(|due| review(&shared, due));
+            for due in &ended {
+                review(&shared, due);
+            }
         });
         if let Err(error) = reviewed.await {
             tracing::error!("open connections could not be looked at: {error}");
@@ -49,17 +54,18 @@ pub(super) async fn run(shared: Weak<Shared>, mut published: watch::Receiver<()>
 /// Holds every open connection to the published snapshot.
 fn enforce(shared: &Arc<Shared>) {
     let snapshot = shared.current.load_full();
-    shared.live.outdated(&snapshot).iter().for_each(|due| review(shared, due));
+    for due in shared.live.outdated(&snapshot) {
+        review(shared, &due);
+    }
     shared.metrics.enforced_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
 }
 
 /// Judges one connection anew, and closes it where its client was let in and is not any more.
 pub(super) fn review(shared: &Arc<Shared>, due: &Due) {
-    let Some(tls) = &due.downstream.tls else { return };
     let verdict = loop {
         let snapshot = shared.current.load_full();
         let host = due.used.configured(&snapshot);
-        let standing = of(host, due.used.role, tls);
+        let standing = of(host, due.used.role, &due.downstream);
         let is_current = || Arc::ptr_eq(&shared.current.load(), &snapshot);
         if let Some(verdict) = shared.live.settle(due, host, &standing, is_current) {
             break verdict;
@@ -71,9 +77,9 @@ pub(super) fn review(shared: &Arc<Shared>, due: &Due) {
 }
 
 /// The standing with a host that may not be configured.
-pub(super) fn of(host: Option<&Arc<HostTls>>, role: Role, tls: &super::downstream::Tls) -> Standing {
+pub(super) fn of(host: Option<&Arc<HostTls>>, role: Role, downstream: &Downstream) -> Standing {
     match (host, role) {
-        (Some(host), _) => standing(host, tls, UnixTime::now()),
+        (Some(host), _) => downstream.standing(host),
         (None, Role::Handshake) => Err(Lost::Gone),
         (None, Role::Request) => Ok(FOREVER),
     }
@@ -84,7 +90,7 @@ fn close(shared: &Shared, due: &Due, lost: &Lost) {
         return; // for another of its hosts
     }
     record::closed(shared, &due.downstream, &due.used.host, lost);
-    let holder = due.downstream.tls.as_ref().and_then(super::downstream::Tls::holder);
+    let holder = due.downstream.tls.as_ref().and_then(Tls::holder);
     let subject = holder.map_or("", |holder| &holder.subject);
     tracing::warn!(
         "{lost}, closing the connection, client: {}, sni: \"{}\", host: \"{}\", subject: \"{}\"",

@@ -7,7 +7,7 @@ use rustls_pki_types::UnixTime;
 
 use super::downstream::Tls;
 use crate::model::{Invalid, Mode};
-use crate::snapshot::{HostTls, Policy};
+use crate::snapshot::{HostTls, Policy, Reason};
 use crate::trust::Refusal;
 
 /// Until when a client is let in, in seconds since the epoch; [`FOREVER`] where only another configuration can end it. Or
@@ -28,21 +28,35 @@ pub(super) enum Lost {
     Unusable(Arc<Invalid>),
 }
 
-/// The standing of a connection's client with a host at the time `now`.
-pub(super) fn standing(host: &HostTls, client: &Tls, now: UnixTime) -> Standing {
+/// The standing of a client with a host at the time `now`. `client` is `None` on a plaintext connection.
+pub(super) fn standing(host: &HostTls, client: Option<&Tls>, now: UnixTime, allow_plaintext: bool) -> Standing {
     let auth = match &host.policy {
         Policy::Open => return Ok(FOREVER),
         Policy::Refuse(invalid) => return Err(Lost::Unusable(invalid.clone())),
         Policy::Require(auth) => auth,
     };
-    match auth.settings.mode {
-        Mode::Observe => return Ok(FOREVER),
-        Mode::Optional if !client.has_certificate() => return Ok(FOREVER),
-        Mode::Optional | Mode::Require => {}
+    let certified = client.filter(|client| client.has_certificate());
+    let Some(client) = certified else {
+        let needed = auth.settings.mode == Mode::Require && !(client.is_none() && allow_plaintext);
+        return if needed { Err(Lost::Refused(Refusal::NotPresent)) } else { Ok(FOREVER) };
+    };
+    if auth.settings.mode == Mode::Observe {
+        return Ok(FOREVER);
     }
     match &client.judge(auth, now).outcome {
         Ok(verified) => Ok(verified.valid_until.as_secs()),
         Err(refusal) => Err(Lost::Refused(refusal.clone())),
+    }
+}
+
+impl Lost {
+    /// The reason, for metrics and the audit log.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Gone => Reason::HostGone,
+            Self::Refused(refusal) => Reason::Client(refusal.cause()),
+            Self::Unusable(_) => Reason::UnusablePolicy,
+        }
     }
 }
 

@@ -9,9 +9,10 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::authorize::authorize;
 use super::downstream::Tls;
 use super::error::ProxyError;
+use super::standing::standing;
 use super::{Settings, host, path};
 use crate::model::HostName;
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::{Policy, Route, Snapshot};
 
 /// A request that may never be sent.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ impl Trial {
     pub fn decide(&self, snapshot: &Snapshot, settings: &Settings, now: UnixTime) -> Outcome {
         let tls = match &self.tls {
             None => None,
-            Some(tls) => match tls.handshake(snapshot, settings) {
+            Some(tls) => match tls.handshake(snapshot, settings, now) {
                 Ok(tls) => Some(tls),
                 Err(why) => return Outcome::Handshake(why),
             },
@@ -93,12 +94,18 @@ impl TrialTls {
         self.sni.as_ref().or(settings.fallback_sni.as_ref())
     }
 
-    fn handshake(&self, snapshot: &Snapshot, settings: &Settings) -> Result<Tls, String> {
+    fn handshake(&self, snapshot: &Snapshot, settings: &Settings, now: UnixTime) -> Result<Tls, String> {
         let sni = self.host(settings).ok_or("the client named no host (SNI)")?.clone();
         let host = snapshot.handshake(&sni).ok_or("no TLS is configured for the host")?;
         if let Err(invalid) = &host.server {
             return Err(format!("{} cannot be served: {invalid}", host.object));
         }
-        Ok(Tls::new(sni, self.chain.clone(), "TLSv1.3"))
+        let tls = Tls::new(sni, self.chain.clone(), "TLSv1.3");
+        if let Policy::Require(auth) = &host.policy
+            && auth.alerts()
+        {
+            standing(host, Some(&tls), now, false).map_err(|lost| lost.to_string())?;
+        }
+        Ok(tls)
     }
 }

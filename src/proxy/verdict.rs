@@ -21,7 +21,17 @@ pub(super) struct Verdict {
 impl Verdict {
     /// Judges `chain`, which is empty where the client sent no certificate.
     pub(super) fn new(chain: &[CertificateDer<'_>], auth: &ClientAuth, now: UnixTime) -> Self {
-        let outcome = auth.judge(chain, now);
+        Self::of(auth.judge(chain, now), chain, auth)
+    }
+
+    /// Judges `chain`, which this is the verdict on, under a policy or at a time for which it does not stand any more. `None`
+    /// where that takes a judgement in full.
+    fn again(&self, chain: &[CertificateDer<'_>], auth: &ClientAuth, now: UnixTime) -> Option<Self> {
+        let outcome = self.outcome.as_ref().ok()?.again(&auth.requirements, now)?;
+        Some(Self::of(outcome, chain, auth))
+    }
+
+    fn of(outcome: Result<Verified, Refusal>, chain: &[CertificateDer<'_>], auth: &ClientAuth) -> Self {
         let forward = &auth.settings.forward;
         let fields = match &outcome {
             _ if *forward == Forward::default() => Vec::new(),
@@ -49,9 +59,12 @@ impl LastVerdict {
     /// The verdict on `chain` under `auth` at the time `now`: the last one while it stands, else a new one.
     pub(super) fn judge(&self, chain: &[CertificateDer<'_>], auth: &ClientAuth, now: UnixTime) -> Arc<Verdict> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some(verdict) if verdict.stands(auth, now) => verdict.clone(),
-            _ => last.insert(Arc::new(Verdict::new(chain, auth, now))).clone(),
-        }
+        let again = match &*last {
+            Some(verdict) if verdict.stands(auth, now) => return verdict.clone(),
+            Some(verdict) => verdict.again(chain, auth, now),
+            None => None,
+        };
+        let verdict = again.unwrap_or_else(|| Verdict::new(chain, auth, now));
+        last.insert(Arc::new(verdict)).clone()
     }
 }

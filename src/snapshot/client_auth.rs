@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use regex::RegexSet;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::model::ClientSettings;
+use crate::model::{ClientSettings, Failure, Mode};
 use crate::trust::{Anchors, IdentityRules, Refusal, Requirements, Revocation, Verified, judge};
 
 /// Names a policy by its content: hosts with equal settings have equal ids, whatever their objects are called.
@@ -69,6 +69,12 @@ impl ClientAuth {
         let id = digest.id();
         let requirements = Requirements { anchors, depth: settings.depth, identities, revocation };
         Ok(Self { id, requirements, session, settings, skip })
+    }
+
+    /// Whether clients are judged in the handshake, which fails with an alert for those that are refused. Under `Observe` none
+    /// is.
+    pub fn alerts(&self) -> bool {
+        self.settings.failure == Failure::Alert && self.settings.mode != Mode::Observe
     }
 
     /// Judges the chain that a client sent (its own certificate first; empty where it sent none) at the time `now`.

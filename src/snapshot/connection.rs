@@ -2,13 +2,19 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
+use bytes::Bytes;
+use futures::task::AtomicWaker;
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
@@ -24,6 +30,34 @@ pub struct Connection {
     pub alarm: Alarm,
     io: Option<http1::Connection<TokioIo<TcpStream>, Body>>,
     sender: http1::SendRequest<Body>,
+    signal: Arc<Signal>,
+    /// `signal`, as hyper wants it.
+    waker: Waker,
+}
+
+/// What hyper wakes in place of the task that drives the connection. Hyper's halves are made for different tasks and wake
+/// each other; here both are polled by one task in turn, and would have it polled once more after each response for nothing.
+#[derive(Default)]
+struct Signal {
+    /// Whether there may be something to do that [`Connection::drive`] has not seen.
+    stirred: AtomicBool,
+    /// Whether the task is taking what hyper has for it. It drives the connection again before it waits, so whatever stirs
+    /// meanwhile, the socket included, needs no wake-up.
+    taking: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.stirred.store(true, Ordering::Release);
+        if !self.taking.load(Ordering::Acquire) {
+            self.task.wake();
+        }
+    }
 }
 
 /// The answer to a request, or the error with the request where it was not sent.
@@ -33,27 +67,67 @@ impl Connection {
     /// Speaks HTTP/1.1 on `stream`.
     pub async fn new(stream: TcpStream) -> hyper::Result<Self> {
         let (sender, io) = http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream)).await?;
-        Ok(Self { alarm: Alarm::new(Instant::now()), io: Some(io), sender })
+        let signal = Arc::new(Signal::default());
+        let waker = signal.clone().into();
+        Ok(Self { alarm: Alarm::new(Instant::now()), io: Some(io), sender, signal, waker })
     }
 
-    /// Sends a request. The future is ready only if [`Connection::drive`] is called as well.
+    /// Sends a request. The answer is to be had from [`Connection::poll_answer`].
     pub fn send(&mut self, request: Request<Body>) -> impl Future<Output = Answer> + use<> {
-        self.sender.try_send_request(request)
+        // Without a budget, because a budget that is used up would have to wake the task.
+        unconstrained(self.sender.try_send_request(request))
+    }
+
+    /// The answer to what was sent.
+    pub fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        answer: Pin<&mut impl Future<Output = Answer>>,
+    ) -> Poll<Answer> {
+        self.drive(cx);
+        answer.poll(&mut Context::from_waker(Waker::noop()))
     }
 
     /// Reads and writes what is possible now, and arranges for `cx` to be woken when more is.
-    pub fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(io) = &mut self.io
-            && Pin::new(io).poll(cx).is_ready()
-        {
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        let Some(io) = &mut self.io else { return };
+        self.signal.task.register(cx.waker());
+        self.signal.stirred.store(false, Ordering::Relaxed);
+        if Pin::new(io).poll(&mut Context::from_waker(&self.waker)).is_ready() {
             self.io = None; // closed; an error was given to whoever waits for the response or its body
         }
+    }
+
+    /// The next piece of a response's `body`. Drives the connection if there is none yet.
+    pub fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Body,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = self.take(body);
+        if polled.is_ready() {
+            return polled;
+        }
+        self.drive(cx);
+        self.take(body)
+    }
+
+    fn take(&self, body: &mut Body) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.signal.taking.store(true, Ordering::Relaxed);
+        let polled = Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        self.signal.taking.store(false, Ordering::Release);
+        polled
     }
 
     /// Whether the connection is open and has nothing under way. Notices that the upstream closed it.
     pub fn is_idle(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         self.io.is_some() && self.sender.is_ready()
+    }
+
+    /// [`Connection::is_idle`] of a connection that was idle, without looking where nothing has stirred since.
+    pub fn is_still_idle(&mut self) -> bool {
+        !self.signal.stirred.load(Ordering::Acquire) || self.is_idle()
     }
 
     /// Lets a task of its own drive the connection, so that it can be upgraded.
@@ -68,5 +142,78 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("open", &self.io.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    async fn connection() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Connection::new(stream).await.unwrap(), listener.accept().await.unwrap().0)
+    }
+
+    /// Waits until `done`, letting sockets be looked at.
+    async fn until(mut done: impl FnMut() -> bool) {
+        let wait = async {
+            while !done() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, wait).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_the_socket_wakes() {
+        let (mut connection, mut upstream) = connection().await;
+        let count = Arc::new(Count::default());
+        let waker = count.clone().into();
+        let mut cx = Context::from_waker(&waker);
+        for _ in 0..3 {
+            let request = Request::get("/").header("host", "a.test").body(Body::Empty).unwrap();
+            let mut answer = pin!(connection.send(request));
+            assert!(connection.poll_answer(&mut cx, answer.as_mut()).is_pending());
+            let woken = count.0.load(Ordering::SeqCst);
+            upstream.read_exact(&mut [0; "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n".len()]).await.unwrap();
+            upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+            until(|| count.0.load(Ordering::SeqCst) > woken).await;
+            let woken = count.0.load(Ordering::SeqCst);
+            let Poll::Ready(Ok(response)) = connection.poll_answer(&mut cx, answer) else { panic!("no answer") };
+            let mut body = Body::Incoming(response.into_body());
+            let Poll::Ready(Some(Ok(frame))) = connection.poll_body(&mut cx, &mut body) else { panic!("no body") };
+            assert_eq!(frame.into_data().unwrap(), "hi");
+            assert!(connection.is_idle());
+            assert_eq!(count.0.load(Ordering::SeqCst), woken);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_closes_is_noticed() {
+        let (mut connection, upstream) = connection().await;
+        assert!(connection.is_idle());
+        assert!(connection.is_still_idle());
+        drop(upstream);
+        until(|| !connection.is_still_idle()).await;
     }
 }

@@ -155,7 +155,7 @@ impl<'a> Writer<'a> {
         let patched = match object.kind {
             Kind::ApisixRoute => patch::<ApisixRoute>(&self.client, &object.key, &wanted).await,
             Kind::ApisixTls => patch::<ApisixTls>(&self.client, &object.key, &wanted).await,
-            Kind::EndpointSlice | Kind::IngressClass | Kind::Secret | Kind::Service => return Ok(()),
+            Kind::ConfigMap | Kind::EndpointSlice | Kind::IngressClass | Kind::Secret | Kind::Service => return Ok(()),
         };
         match patched {
             Ok(reference) => {

@@ -237,5 +237,12 @@ fn check(certificate: &X509Certificate<'_>) -> Result<bool, String> {
     if usage.is_some_and(|extension| !extension.value.key_cert_sign()) {
         return Err("may not sign certificates: keyUsage lacks keyCertSign".to_owned());
     }
+    let purposes = certificate.extended_key_usage().map_err(|_| "has a broken extendedKeyUsage".to_owned())?;
+    if purposes.is_some_and(|extension| !extension.value.client_auth && !extension.value.any) {
+        return Err("may not vouch for clients: extendedKeyUsage lacks clientAuth".to_owned());
+    }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,9 @@ mod requirements;
 mod revocation;
 mod strength;
 
+#[cfg(test)]
+mod testing;
+
 pub use anchors::{Anchor, Anchors};
 pub use holder::Holder;
 pub use identity::IdentityRules;

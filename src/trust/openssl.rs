@@ -6,6 +6,8 @@ use std::ptr::NonNull;
 
 use aws_lc_sys as ffi;
 
+use super::judge::Purpose;
+
 /// An object of AWS-LC, freed when dropped.
 struct Owned<T> {
     free: unsafe extern "C" fn(*mut T),
@@ -41,19 +43,15 @@ fn parse(der: &[u8]) -> Option<Owned<ffi::X509>> {
 /// Why there is no path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Error {
+    /// What webpki has a word for too.
+    Known(webpki::Error),
     /// A certificate of the path has expired or is not yet valid.
     OutOfDate,
-    /// More intermediates than allowed.
-    TooDeep,
-    /// No path leads to an anchor.
-    UnknownIssuer,
-    /// A certificate may not be used like this, in AWS-LC's words.
-    Usage(String),
     /// Anything else, in AWS-LC's words.
     Other(String),
 }
 
-/// Verifies `leaf` for TLS client authentication at `now` (seconds since the epoch), through at most `depth` of the
+/// Verifies `leaf` for `purpose` at `now` (seconds since the epoch), through any of the
 /// `intermediates`, up to one of `anchors`, self-signed or not. All certificates are DER. Returns the path with the leaf
 /// first; one of the anchors is in it.
 ///
@@ -63,39 +61,43 @@ pub(super) fn verify(
     leaf: &[u8],
     intermediates: &[&[u8]],
     anchors: &[&[u8]],
-    depth: u32,
     now: i64,
+    purpose: Purpose,
 ) -> Result<Vec<Vec<u8>>, Error> {
-    let outcome = run(leaf, intermediates, anchors, depth, now);
+    let outcome = run(leaf, intermediates, anchors, now, purpose);
     // SAFETY: no arguments; clears the error queue of this thread, which failed calls above may have filled.
     unsafe { ffi::ERR_clear_error() };
     match outcome {
         Some(Ok(path)) => Ok(path),
-        Some(Err(
-            ffi::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT
-            | ffi::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
-            | ffi::X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE
-            | ffi::X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
-            | ffi::X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN
-            | ffi::X509_V_ERR_CERT_SIGNATURE_FAILURE,
-        )) => Err(Error::UnknownIssuer),
-        Some(Err(ffi::X509_V_ERR_CERT_CHAIN_TOO_LONG)) => Err(Error::TooDeep),
-        Some(Err(ffi::X509_V_ERR_CERT_HAS_EXPIRED | ffi::X509_V_ERR_CERT_NOT_YET_VALID)) => Err(Error::OutOfDate),
-        Some(Err(error @ (ffi::X509_V_ERR_INVALID_PURPOSE | ffi::X509_V_ERR_INVALID_CA))) => {
-            Err(Error::Usage(describe(error)))
-        }
-        Some(Err(error)) => Err(Error::Other(describe(error))),
+        Some(Err(error)) => Err(describe(error)),
         None => Err(Error::Other("a certificate cannot be read".to_owned())),
     }
 }
 
-/// AWS-LC's words for an error.
-fn describe(error: c_int) -> String {
-    // SAFETY: returns a static string for every number.
-    let text = unsafe { ffi::X509_verify_cert_error_string(c_long::from(error)) };
-    // SAFETY: the string is static and ends in NUL.
-    let text = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned());
-    text.unwrap_or_else(|| format!("error {error}"))
+fn describe(error: c_int) -> Error {
+    use webpki::Error as Known;
+    Error::Known(match error {
+        ffi::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT
+        | ffi::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+        | ffi::X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE
+        | ffi::X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
+        | ffi::X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN => Known::UnknownIssuer,
+        ffi::X509_V_ERR_CERT_SIGNATURE_FAILURE => Known::InvalidSignatureForPublicKey,
+        ffi::X509_V_ERR_INVALID_CA => Known::EndEntityUsedAsCa,
+        // Its keyUsage has been looked at before.
+        ffi::X509_V_ERR_INVALID_PURPOSE => Known::EmptyEkuExtension,
+        ffi::X509_V_ERR_PATH_LENGTH_EXCEEDED => Known::PathLenConstraintViolated,
+        ffi::X509_V_ERR_PERMITTED_VIOLATION | ffi::X509_V_ERR_EXCLUDED_VIOLATION => Known::NameConstraintViolation,
+        ffi::X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION => Known::UnsupportedCriticalExtension,
+        ffi::X509_V_ERR_CERT_HAS_EXPIRED | ffi::X509_V_ERR_CERT_NOT_YET_VALID => return Error::OutOfDate,
+        _ => {
+            // SAFETY: returns a static string for every number.
+            let text = unsafe { ffi::X509_verify_cert_error_string(c_long::from(error)) };
+            // SAFETY: the string is static and ends in NUL.
+            let text = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned());
+            return Error::Other(text.unwrap_or_else(|| format!("error {error}")));
+        }
+    })
 }
 
 /// A certificate as DER.
@@ -114,7 +116,7 @@ unsafe fn der(certificate: *mut ffi::X509) -> Option<Vec<u8>> {
 type Outcome = Result<Vec<Vec<u8>>, c_int>;
 
 /// The path or the error's number; `None` when a certificate does not parse or memory is out.
-fn run(leaf: &[u8], intermediates: &[&[u8]], anchors: &[&[u8]], depth: u32, now: i64) -> Option<Outcome> {
+fn run(leaf: &[u8], intermediates: &[&[u8]], anchors: &[&[u8]], now: i64, purpose: Purpose) -> Option<Outcome> {
     let leaf = parse(leaf)?;
     let intermediates = intermediates.iter().map(|der| parse(der)).collect::<Option<Vec<_>>>()?;
     // SAFETY: no arguments.
@@ -136,13 +138,18 @@ fn run(leaf: &[u8], intermediates: &[&[u8]], anchors: &[&[u8]], depth: u32, now:
     // SAFETY: all four are valid and, being declared before `context`, are dropped after it. A typed stack of AWS-LC is the
     // untyped one behind a cast.
     (unsafe { ffi::X509_STORE_CTX_init(context.as_ptr(), store.as_ptr(), leaf.as_ptr(), chain) } == 1).then_some(())?;
+    let purpose = match purpose {
+        Purpose::Client => ffi::X509_PURPOSE_SSL_CLIENT,
+        #[cfg(test)]
+        Purpose::Server => ffi::X509_PURPOSE_SSL_SERVER,
+    };
     // SAFETY: the context was initialised, so it has a parameter object, which it owns.
     let parameters = NonNull::new(unsafe { ffi::X509_STORE_CTX_get0_param(context.as_ptr()) })?.as_ptr();
     // SAFETY: `parameters` is valid while `context` is. PARTIAL_CHAIN lets an intermediate be an anchor, as webpki does.
     unsafe {
-        ffi::X509_VERIFY_PARAM_set_depth(parameters, c_int::try_from(depth).unwrap_or(c_int::MAX));
+        ffi::X509_VERIFY_PARAM_set_depth(parameters, c_int::try_from(intermediates.len()).unwrap_or(c_int::MAX));
         ffi::X509_VERIFY_PARAM_set_time_posix(parameters, now);
-        let set = ffi::X509_VERIFY_PARAM_set_purpose(parameters, ffi::X509_PURPOSE_SSL_CLIENT);
+        let set = ffi::X509_VERIFY_PARAM_set_purpose(parameters, purpose);
         (set == 1).then_some(())?;
         let flags = c_ulong::try_from(ffi::X509_V_FLAG_PARTIAL_CHAIN).ok()?;
         (ffi::X509_VERIFY_PARAM_set_flags(parameters, flags) == 1).then_some(())?;

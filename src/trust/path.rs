@@ -7,6 +7,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::X509Certificate;
 
 use super::anchors::{Anchor, seconds};
+use super::judge::too_deep;
 use super::name::rfc4514;
 use super::revocation::{Denied, Link};
 use super::{Cause, Holder, Refusal, Requirements};
@@ -86,7 +87,7 @@ impl Found<'_> {
         let Requirements { depth, identities, revocation, .. } = requirements;
         let intermediates = self.certificates.len().saturating_sub(1);
         if intermediates > *depth as usize {
-            return Err(Refusal::new(Cause::Depth, format!("depth {intermediates} exceeds {depth}")));
+            return Err(too_deep(intermediates, *depth));
         }
         let issuers = self.certificates.get(1..).unwrap_or_default();
         let counted = issuers.iter().filter(|issuer| issuer.subject().as_raw() != issuer.issuer().as_raw()).count();
@@ -145,3 +146,6 @@ impl Found<'_> {
 fn time(seconds: i64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
+
+#[cfg(test)]
+mod tests;

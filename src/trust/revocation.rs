@@ -11,7 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use rustls_pki_types::{SubjectPublicKeyInfoDer, UnixTime};
 use webpki::{OwnedCertRevocationList, RawPublicKeyEntity};
 use x509_parser::prelude::{
-    CertificateRevocationList, DistributionPointName, FromDer, GeneralName, ParsedExtension, X509Certificate,
+    CertificateRevocationList, DistributionPointName, FromDer, GeneralName, ParsedExtension, RevokedCertificate,
+    X509Certificate,
 };
 
 use super::anchors::seconds;
@@ -23,6 +24,9 @@ use crate::model::RevocationSettings;
 
 /// Keys that a list remembers to be its signer's or not. Only issuers of verified paths are asked about.
 const REMEMBERED_KEYS: usize = 64;
+
+/// Names the issuer of an entry of an indirect list.
+const CERTIFICATE_ISSUER: &str = "2.5.29.29";
 
 /// The revocation lists of a policy.
 pub struct Revocation {
@@ -255,13 +259,18 @@ impl RevocationList {
         }
         let issuer_text = rfc4514(list.issuer());
         let unusable = |why: &str| format!("({issuer_text}) {why}");
-        // Without a version it is version 1, what `openssl ca -gencrl` writes by default: it has no extensions. What is
-        // wrong with the extensions of version 2, webpki says.
-        if list.version().is_some() {
+        // `openssl ca -gencrl` writes lists without extensions by default, which webpki does not read. Where there are some,
+        // webpki says what is wrong with them.
+        if list.extensions().is_empty() {
+            let extensions = || list.iter_revoked_certificates().flat_map(RevokedCertificate::extensions);
+            if extensions().any(|extension| extension.oid.to_id_string() == CERTIFICATE_ISSUER) {
+                return Err(unusable(&describe(&webpki::Error::UnsupportedIndirectCrl)));
+            }
+            if extensions().any(|extension| extension.critical) {
+                return Err(unusable(&describe(&webpki::Error::UnsupportedCriticalExtension)));
+            }
+        } else {
             OwnedCertRevocationList::from_der(&der).map_err(|error| unusable(&describe(&error)))?;
-        } else if !list.extensions().is_empty() || list.iter_revoked_certificates().any(|e| !e.extensions().is_empty())
-        {
-            return Err(unusable("has extensions but says that it is version 1"));
         }
         if list.tbs_cert_list.signature != list.signature_algorithm {
             return Err(unusable("names two signature algorithms"));
@@ -417,3 +426,6 @@ impl fmt::Debug for RevocationList {
         debug.field("issuer", &self.issuer_text).field("entries", &self.entries.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,9 +36,17 @@ fn authority_params(name: &str) -> CertificateParams {
 
 /// Ends the certificate `seconds` from now.
 pub(crate) fn ends_in(params: &mut CertificateParams, seconds: i64) {
+    params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_epoch(seconds);
+}
+
+/// Begins the certificate `seconds` from now.
+pub(crate) fn starts_in(params: &mut CertificateParams, seconds: i64) {
+    params.not_before = rcgen::date_time_ymd(1970, 1, 1) + since_epoch(seconds);
+}
+
+fn since_epoch(seconds: i64) -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let then = now.as_secs().checked_add_signed(seconds).unwrap();
-    params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(then);
+    Duration::from_secs(now.as_secs().checked_add_signed(seconds).unwrap())
 }
 
 impl Forger {
@@ -49,7 +57,12 @@ impl Forger {
     }
 
     pub(crate) fn intermediate(&self, name: &str) -> Self {
-        let (params, key) = (authority_params(name), KeyPair::generate().unwrap());
+        self.intermediate_with(name, |_| ())
+    }
+
+    pub(crate) fn intermediate_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let (mut params, key) = (authority_params(name), KeyPair::generate().unwrap());
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let chain = std::iter::once(certificate.der().clone()).chain(self.chain.iter().cloned()).collect();
         Self { chain, issuer: Issuer::new(params, key), pem: certificate.pem() }
@@ -63,6 +76,13 @@ impl Forger {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let chain = std::iter::once(certificate.der().clone()).chain(self.chain.iter().cloned()).collect();
         Certified { chain, key, pem: certificate.pem() }
+    }
+
+    /// A certificate that vouches for itself.
+    pub(crate) fn self_signed() -> Certified {
+        let key = KeyPair::generate().unwrap();
+        let certificate = client_params().self_signed(&key).unwrap();
+        Certified { chain: vec![certificate.der().clone()], key, pem: certificate.pem() }
     }
 
     /// A certificate for a key of somebody else.

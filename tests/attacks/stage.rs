@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use portcullis::compile::{Context, Report, TlsContext, compile};
+use portcullis::compile::{Context, ObjectReport, Report, TlsContext, compile};
 use portcullis::drain::{self, Drain};
 use portcullis::log::{Format, Log};
 use portcullis::metrics::Metrics;
@@ -110,9 +110,24 @@ impl Stage {
 
     /// What is wrong with an ApisixTls, each with its field.
     pub(crate) fn problems(&self, tls: &str) -> Vec<String> {
-        let object = ObjectRef { kind: Kind::ApisixTls, key: ObjectKey::new("default", tls) };
-        let state = self.state.lock().unwrap();
-        state.1.objects[&object].problems.iter().map(|problem| problem.invalid.to_string()).collect()
+        self.problems_of(Kind::ApisixTls, tls)
+    }
+
+    /// What is wrong with an object, each with its field. Nothing is said about an object that is not ours.
+    pub(crate) fn problems_of(&self, kind: Kind, name: &str) -> Vec<String> {
+        let report = self.report(kind, name).into_iter();
+        report.flat_map(|report| report.problems).map(|problem| problem.invalid.to_string()).collect()
+    }
+
+    /// The conditions of an ApisixTls.
+    pub(crate) fn conditions(&self, tls: &str) -> [(&'static str, bool); 3] {
+        let report = self.report(Kind::ApisixTls, tls).unwrap();
+        report.conditions().map(|condition| (condition.kind, condition.status))
+    }
+
+    fn report(&self, kind: Kind, name: &str) -> Option<ObjectReport> {
+        let object = ObjectRef { kind, key: ObjectKey::new("default", name) };
+        self.state.lock().unwrap().1.objects.get(&object).cloned()
     }
 
     /// How many requests the upstream saw.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -28,10 +28,18 @@ pub(crate) struct Answer {
 }
 
 pub(crate) fn tls_config(alpn: &str, certificate: Option<&Certified>) -> Arc<ClientConfig> {
+    tls_config_of(alpn, certificate, rustls::ALL_VERSIONS)
+}
+
+pub(crate) fn tls_config_of(
+    alpn: &str,
+    certificate: Option<&Certified>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(PKI.servers.certificate.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
     let builder = builder.with_root_certificates(roots);
     let mut config = match certificate {
         Some(certified) => builder.with_client_auth_cert(certified.chain.clone(), certified.private_key()).unwrap(),
@@ -120,7 +128,12 @@ impl Connection {
 
     /// Whether the proxy has closed the connection, or does so soon.
     pub(crate) async fn closes(&mut self) -> bool {
-        for _ in 0..400 {
+        self.closes_within(Duration::from_secs(2)).await
+    }
+
+    pub(crate) async fn closes_within(&mut self, limit: Duration) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < limit {
             if self.is_closed() {
                 return true;
             }

@@ -1,7 +1,7 @@
 //! Connections that are open when trust in their client ends.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -9,13 +9,17 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use portcullis::model::{ClientSettings, Invalid, Mode, Reason};
 use portcullis::proxy::Settings;
 use portcullis::snapshot::Policy;
+use rustls::ClientConfig;
+use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 
-use crate::client::{Connection, tls, tls_config};
+use crate::client::{Connection, tls, tls_config, tls_config_of};
 use crate::lines::ERRORS;
 use crate::pki::{Certified, PKI};
 use crate::scene::{config, endpoint, route, settings};
@@ -33,11 +37,13 @@ fn patient() -> Settings {
 }
 
 fn policy(change: impl FnOnce(&mut ClientSettings)) -> Policy {
-    PKI.clients.policy_with(change)
+    let mut settings = ClientSettings { depth: 1, ..ClientSettings::default() };
+    change(&mut settings);
+    PKI.clients.policy_of(settings)
 }
 
 async fn closes(client: &mut Connection) -> bool {
-    tokio::time::timeout(SOON, async { while !client.closes().await {} }).await.is_ok()
+    client.closes_within(SOON).await
 }
 
 /// An upstream that sends `first`, and `last` once it is told to.
@@ -67,6 +73,9 @@ async fn rest(mut response: Response<Incoming>) -> Result<Bytes, hyper::Error> {
     response.body_mut().collect().await.map(http_body_util::Collected::to_bytes)
 }
 
+/// Host, policy before, certificate, policy after, what the log says, and the metric's reason.
+type Case<'a> = (&'a str, Policy, Option<&'a Certified>, Option<Policy>, &'a str, &'a str);
+
 #[tokio::test]
 async fn what_does_not_satisfy_the_policy_any_more_is_closed_also_when_idle() {
     let upstream = hello().await;
@@ -76,7 +85,6 @@ async fn what_does_not_satisfy_the_policy_any_more_is_closed_also_when_idle() {
     };
     let deep = PKI.clients.deep_client();
     let plain = PKI.clients.client();
-    type Case<'a> = (&'a str, Policy, Option<&'a Certified>, Option<Policy>, &'a str, &'a str);
     let cases: [Case<'_>; 8] = [
         (
             "live-ca.test",
@@ -265,6 +273,36 @@ async fn a_websocket_ends_at_once() {
     assert!(!end.is_ok_and(|read| read > 0));
 }
 
+#[tokio::test]
+async fn a_websocket_is_held_to_the_policy_of_its_own_host() {
+    let upstream = echo().await;
+    let (sni, host) = ("live-sni.test", "live-tunnel.test");
+    let with = |policy: Policy, of_host: Policy| {
+        let mut route = route(&[endpoint(upstream.address)]);
+        route.websocket = true;
+        config().tls(sni, policy).tls(host, of_host).route(host, route)
+    };
+    let ends = async |stream: &mut TokioIo<Upgraded>| {
+        let end = tokio::time::timeout(SOON, stream.read(&mut [0])).await.expect("the tunnel stays open");
+        assert!(!end.is_ok_and(|read| read > 0));
+    };
+    let scene = with(PKI.clients.policy(), PKI.clients.policy()).start_with(patient());
+    let client = Connection::secure(scene.https, "http/1.1", sni, Some(&PKI.clients.client())).await;
+    let mut stream = websocket(client, host).await;
+    scene.publish(with(PKI.clients.policy(), PKI.others.policy()));
+    ends(&mut stream).await;
+    let line = format!("sni: \"{sni}\", host: \"{host}\"");
+    ERRORS.with(&["unknown issuer, closing the connection", &line]).await;
+
+    scene.publish(with(Policy::Open, Policy::Open));
+    let secure = Connection::secure(scene.https, "http/1.1", sni, None).await;
+    let (mut secure, mut plain) =
+        (websocket(secure, host).await, websocket(Connection::plain(scene.http).await, host).await);
+    scene.publish(with(Policy::Open, PKI.clients.policy()));
+    ends(&mut secure).await;
+    ends(&mut plain).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_thousand_connections_exactly_the_affected_are_closed() {
     const EACH: usize = 500;
@@ -306,6 +344,39 @@ async fn of_a_thousand_connections_exactly_the_affected_are_closed() {
     busy.await.unwrap();
 }
 
+/// Ten thousand clients, as far as 20,000 open files allow, with certificates of their own; one list revokes half of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "20,000 open files and a minute; run it with --release"]
+async fn of_ten_thousand_connections_the_revoked_are_closed_within_a_second() {
+    const ALL: usize = 9_900;
+    let upstream = hello().await;
+    let host = "live-many.test";
+    let hour = Duration::from_secs(3600);
+    let with = |revoked: &[&Certified]| {
+        let policy = PKI.clients.revoking(revoked, hour);
+        config().tls(host, policy).route(host, route(&[endpoint(upstream.address)]))
+    };
+    let scene = with(&[]).start_with(Settings { first_byte_timeout: hour, idle_timeout: hour, ..patient() });
+    let certificates: Vec<_> = (0..ALL).map(|_| PKI.clients.client()).collect();
+    let mut clients = Vec::new();
+    for (index, certificate) in certificates.iter().enumerate() {
+        clients.push(Connection::secure(scene.https, PROTOCOLS[index % 2], host, Some(certificate)).await);
+    }
+    scene.entered(ALL).await;
+    let revoked = with(&certificates[..ALL / 2].iter().collect::<Vec<_>>());
+    let start = Instant::now();
+    scene.publish(revoked);
+    scene.reviewed().await;
+    let reviewed = start.elapsed();
+    for client in &mut clients[..ALL / 2] {
+        assert!(closes(client).await);
+    }
+    let closed = start.elapsed();
+    println!("{ALL} connections: reviewed after {reviewed:?}, {} closed after {closed:?}", ALL / 2);
+    assert!(closed < Duration::from_secs(1));
+    assert!(!clients[ALL / 2..].iter().any(Connection::is_closed));
+}
+
 #[tokio::test]
 async fn a_client_certificate_that_expires_ends_its_connections() {
     let upstream = hello().await;
@@ -333,6 +404,51 @@ async fn a_client_certificate_that_expires_ends_its_connections() {
         assert_eq!(client.get(host, "/").await.status, 200);
     }
     assert_eq!(scene.metric("portcullis_client_connections_closed_total{reason=\"expired\"}"), 4);
+}
+
+#[tokio::test]
+async fn a_client_that_is_revoked_loses_its_connections_and_its_session() {
+    let upstream = hello().await;
+    let host = "live-revoked.test";
+    let (good, bad) = (PKI.clients.client(), PKI.clients.client());
+    let with = |revoked: &[&Certified], next_update| {
+        let policy = PKI.clients.revoking(revoked, next_update);
+        config().tls(host, policy).route(host, route(&[endpoint(upstream.address)]))
+    };
+    let hour = Duration::from_secs(3600);
+    for version in [&TLS12, &TLS13] {
+        let scene = with(&[], hour).start_with(patient());
+        let configs = [&good, &bad].map(|client| tls_config_of("http/1.1", Some(client), &[version]));
+        let connect = async |config: &Arc<ClientConfig>| {
+            Connection::over(tls(scene.https, host, config.clone()).await.unwrap(), false).await
+        };
+        let mut clients = [connect(&configs[0]).await, connect(&configs[1]).await];
+        for client in &mut clients {
+            assert_eq!(client.get(host, "/").await.status, 200);
+        }
+        scene.publish(with(&[&bad], hour));
+        assert!(closes(&mut clients[1]).await, "{version:?}");
+        ERRORS.with(&["FAILED:revoked", "closing the connection", host]).await;
+        assert_eq!(clients[0].get(host, "/").await.status, 200, "{version:?}");
+        // A new list ends no session, and no session lets a revoked client in.
+        for (config, expected) in configs.iter().zip([200, 400]) {
+            assert_eq!(connect(config).await.get(host, "/").await.status, expected, "{version:?}");
+        }
+        assert_eq!(scene.metric("portcullis_handshakes_total{result=\"resumed\"}"), 2, "{version:?}");
+        assert_eq!(scene.metric("portcullis_client_connections_closed_total{reason=\"revoked\"}"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_list_that_expires_ends_the_connections_that_need_it() {
+    let upstream = hello().await;
+    let host = "live-list.test";
+    let policy = PKI.clients.revoking(&[], Duration::from_secs(3));
+    let scene = config().tls(host, policy).route(host, route(&[endpoint(upstream.address)])).start_with(patient());
+    let mut client = Connection::secure(scene.https, "h2", host, Some(&PKI.clients.client())).await;
+    assert_eq!(client.get(host, "/").await.status, 200);
+    assert!(closes(&mut client).await);
+    assert_eq!(scene.metric("portcullis_client_connections_closed_total{reason=\"revocation_unknown\"}"), 1);
 }
 
 #[tokio::test]

@@ -1,14 +1,17 @@
 //! The data plane over real sockets on loopback, with snapshots made by hand.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod alert;
 mod client;
 mod drain;
 mod forwarding;
+mod identity;
 mod limits;
 mod lines;
 mod live;
 mod mtls;
 mod pki;
+mod policy;
 mod scene;
 mod seen;
 mod streaming;

@@ -3,10 +3,13 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use portcullis::model::ClientSettings;
+use portcullis::model::{ClientSettings, RevocationSettings};
 use portcullis::snapshot::{ClientAuth, Policy};
-use portcullis::trust::Anchors;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use portcullis::trust::{Anchors, Revocation};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, RevokedCertParams,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A certificate authority.
@@ -58,10 +61,38 @@ impl Authority {
 
     /// A client whose certificate expires after `time`.
     pub(crate) fn client_for(&self, time: Duration) -> Certified {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        self.client_until(now() + time.as_secs())
+    }
+
+    /// A client whose certificate expires at `end`, in seconds since the epoch.
+    pub(crate) fn client_until(&self, end: u64) -> Certified {
         self.issue_with(&["client.test"], ExtendedKeyUsagePurpose::ClientAuth, |params| {
-            params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + time;
+            params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
         })
+    }
+
+    /// The policy that trusts this authority but for the `revoked`, by a list that expires after `time`.
+    pub(crate) fn revoking(&self, revoked: &[&Certified], time: Duration) -> Policy {
+        let date = |seconds| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+        let entry = |client: &&Certified| RevokedCertParams {
+            invalidity_date: None,
+            reason_code: None,
+            revocation_time: date(now() - 60),
+            serial_number: serial(&client.chain[0]).into(),
+        };
+        let list = CertificateRevocationListParams {
+            crl_number: now().into(),
+            issuing_distribution_point: None,
+            key_identifier_method: KeyIdMethod::Sha256,
+            next_update: date(now() + time.as_secs()),
+            revoked_certs: revoked.iter().map(entry).collect(),
+            this_update: date(now() - 60),
+        };
+        let list = list.signed_by(&self.issuer).unwrap().der().to_vec();
+        let revocation = Revocation::new(vec![list], RevocationSettings::default()).unwrap();
+        let anchors = Anchors::from_pem(self.certificate.pem().as_bytes()).unwrap();
+        let settings = ClientSettings { depth: 1, ..ClientSettings::default() };
+        Policy::Require(Arc::new(ClientAuth::new(anchors, Some(revocation), settings).unwrap()))
     }
 
     /// A client with an intermediate between it and the authority.
@@ -82,13 +113,26 @@ impl Authority {
         self.policy_with(|_| {})
     }
 
-    /// The policy that trusts this authority, with other settings.
+    /// The policy that trusts this authority, with a depth of 1 and other settings.
     pub(crate) fn policy_with(&self, change: impl FnOnce(&mut ClientSettings)) -> Policy {
-        let anchors = Anchors::from_pem(self.certificate.pem().as_bytes()).unwrap();
         let mut settings = ClientSettings { depth: 1, ..ClientSettings::default() };
         change(&mut settings);
+        self.policy_of(settings)
+    }
+
+    /// The policy that trusts this authority, with these settings.
+    pub(crate) fn policy_of(&self, settings: ClientSettings) -> Policy {
+        let anchors = Anchors::from_pem(self.certificate.pem().as_bytes()).unwrap();
         Policy::Require(Arc::new(ClientAuth::new(anchors, None, settings).unwrap()))
     }
+}
+
+fn serial(certificate: &[u8]) -> Vec<u8> {
+    x509_parser::parse_x509_certificate(certificate).unwrap().1.raw_serial().to_vec()
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 impl Certified {

@@ -57,7 +57,7 @@ impl Config {
     /// TLS for `host`, with a certificate for `name`.
     pub(crate) fn tls_of(mut self, name: &str, host: &str, policy: Policy) -> Self {
         let auth = match &policy {
-            Policy::Require(auth) => Some(&**auth),
+            Policy::Require(auth) => Some(auth),
             Policy::Open | Policy::Refuse(_) => None,
         };
         let server = PKI.servers.issue(&[name], ExtendedKeyUsagePurpose::ServerAuth);

@@ -29,7 +29,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
   verbs: [get, list, watch]
 # Watched as metadata only; the content is fetched of those that an object refers to.
 - apiGroups: [""]
-  resources: [secrets]
+  resources: [configmaps, secrets]
   verbs: [get, list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]

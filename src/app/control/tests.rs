@@ -1,14 +1,14 @@
 use super::*;
 use crate::compile::TlsContext;
-use crate::model::{Alpn, HostPattern, IngressClass, Meta, Secret, TlsHost, TlsVersions};
-use crate::world::Observed;
+use crate::model::{Data, HostPattern, IngressClass, Kind, Meta, ObjectKey, Protocols, TlsHost};
+use crate::world::{Object, Observed};
 
 struct Bench {
     changes: mpsc::Sender<Change>,
     current: Arc<Current>,
     published: watch::Receiver<bool>,
     /// Kept, because a closed channel means that nobody fetches.
-    referenced: Option<watch::Receiver<Option<BTreeSet<ObjectKey>>>>,
+    referenced: Option<watch::Receiver<Option<BTreeSet<ObjectRef>>>>,
     reports: watch::Receiver<Arc<Report>>,
 }
 
@@ -52,13 +52,12 @@ fn key(name: &str) -> ObjectKey {
 
 fn tls(secret: &str) -> Change {
     let value = TlsHost {
-        alpn: Alpn::default(),
         certificates: Ok(vec![key(secret)]),
         class: None,
         client_auth: Ok(None),
         hosts: vec![HostPattern::parse("a.example").unwrap()],
+        protocols: Ok(Protocols::default()),
         unreadable_hosts: vec![],
-        versions: TlsVersions::default(),
     };
     Change::Upsert {
         source: KUBE,
@@ -70,7 +69,7 @@ fn tls(secret: &str) -> Change {
 fn secret(name: &str) -> Change {
     let certified = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
     let entries = [("cert", certified.cert.pem()), ("key", certified.signing_key.serialize_pem())];
-    let value = Ok(Secret::new(entries.map(|(key, pem)| (key, pem.into_bytes().into()))));
+    let value = Ok(Data::new(entries.map(|(key, pem)| (key, pem.into_bytes().into()))));
     Change::Upsert { source: KUBE, key: key(name), object: Object::Secret(Observed { meta: Meta::default(), value }) }
 }
 
@@ -90,7 +89,10 @@ async fn a_change_waits_for_the_secret_that_it_names() {
     let bench = Bench::start(World::default());
     bench.send(tls("server")).await;
     assert_eq!(bench.generation(), 0, "the Secret is being fetched");
-    assert_eq!(*bench.referenced.as_ref().unwrap().borrow(), Some([key("server")].into()));
+    assert_eq!(
+        *bench.referenced.as_ref().unwrap().borrow(),
+        Some([ObjectRef { kind: Kind::Secret, key: key("server") }].into())
+    );
     bench.send(secret("server")).await;
     assert_eq!((bench.generation(), bench.problems()), (1, 0), "never published without its Secret");
     bench.send(tls("gone")).await;

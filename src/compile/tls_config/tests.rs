@@ -185,10 +185,10 @@ fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Result<S
     Ok(server)
 }
 
-fn require(context: &TlsContext, pki: &Pki, anchor: &str) -> (ClientAuth, Arc<ServerConfig>) {
+fn require(context: &TlsContext, pki: &Pki, anchor: &str) -> (Arc<ClientAuth>, Arc<ServerConfig>) {
     let settings = ClientSettings { depth: 1, ..ClientSettings::default() };
     let anchors = Anchors::from_pem(&pki.read(&format!("{anchor}.pem"))).unwrap();
-    let auth = ClientAuth::new(anchors, None, settings).unwrap();
+    let auth = Arc::new(ClientAuth::new(anchors, None, settings).unwrap());
     let certificate = pki.certified_key(context, "server", "server").unwrap();
     let config = server_config(context, &certificate, Some(&auth)).unwrap();
     (auth, Arc::new(config))

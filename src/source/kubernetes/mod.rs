@@ -1,11 +1,11 @@
-//! The API server as a source: one watch per kind, Secrets apart.
+//! The API server as a source: one watch per kind, Secrets and `ConfigMap`s apart.
 //!
 //! Whatever the API server does, the last state stays: what fails is shown in [`Readiness`], logged once when it starts and
 //! once when it ends, and tried again.
 
+mod data;
 mod follow;
 mod health;
-mod secrets;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use self::follow::follow;
 use self::watch::{Watch, watch};
 use super::parse::SERVICE_LABEL;
 use crate::api;
-use crate::model::{Kind, ObjectKey};
+use crate::model::{Kind, ObjectRef};
 use crate::readiness::Readiness;
 use crate::world::Change;
 
@@ -34,12 +34,12 @@ pub struct Options {
 
 /// Follows the API server until nobody receives `changes` any more.
 ///
-/// `referenced` says which Secrets are wanted: `None` until the other kinds are listed.
+/// `referenced` says which Secrets and `ConfigMap`s are wanted: `None` until the other kinds are listed.
 pub async fn run(
     client: Client,
     options: Options,
     changes: mpsc::Sender<Change>,
-    referenced: latest::Receiver<Option<BTreeSet<ObjectKey>>>,
+    referenced: latest::Receiver<Option<BTreeSet<ObjectRef>>>,
     readiness: Readiness,
 ) {
     let (all, client, options, readiness) = (watcher::Config::default(), &client, &options, &readiness);
@@ -56,7 +56,8 @@ pub async fn run(
         follow::<api::Service, _>(services, changes, readiness),
         follow::<api::EndpointSlice, _>(slices, changes, readiness),
         follow::<api::IngressClass, _>(classes, changes, readiness),
-        secrets::run(client, options, changes, referenced, readiness),
+        data::run::<api::ConfigMap>(client, options, changes, referenced.clone(), readiness),
+        data::run::<api::Secret>(client, options, changes, referenced, readiness),
     );
 }
 

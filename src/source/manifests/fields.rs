@@ -1,9 +1,15 @@
 //! Misspelt kinds and fields of our own kinds. The API server refuses them by its schema; a file has no such guard, and a
 //! policy that is misspelt must not be one that is left out.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use serde_json::Value;
 
-use crate::api::GROUP;
+use crate::api::{GROUP, crds};
 use crate::model::{Invalid, Kind};
 
 const KINDS: [(&str, &[&str]); 2] =
@@ -13,36 +19,16 @@ const KINDS: [(&str, &[&str]); 2] =
 const OTHERS: [&str; 5] =
     ["ApisixClusterConfig", "ApisixConsumer", "ApisixGlobalRule", "ApisixPluginConfig", "ApisixUpstream"];
 
-const TOP: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
-const SECRET: &[&str] = &["name", "namespace"];
+const TOP: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
-/// Where the fields of an ApisixTls stand, and which there are.
-const TLS: &[(&str, &[&str])] = &[
-    ("", TOP),
-    ("spec", &["hosts", "secret", "client", "ingressClassName"]),
-    ("spec.secret", SECRET),
-    ("spec.client", &["caSecret", "depth", "skip_mtls_uri_regex"]),
-    ("spec.client.caSecret", SECRET),
-];
-
-const ROUTE: &[(&str, &[&str])] = &[("", TOP), ("spec", &["http", "stream", "tcp", "ingressClassName"])];
-
-const RULE: &[&str] = &[
-    "authentication",
-    "backend",
-    "backends",
-    "match",
-    "name",
-    "plugin_config_name",
-    "plugin_config_namespace",
-    "plugins",
-    "priority",
-    "timeout",
-    "upstreams",
-    "websocket",
-];
-
-const MATCH: &[&str] = &["exprs", "filter_func", "hosts", "methods", "paths", "remoteAddrs"];
+/// The schema of the spec of each kind of ours.
+static SPECS: LazyLock<BTreeMap<String, JSONSchemaProps>> = LazyLock::new(|| {
+    let spec = |crd: CustomResourceDefinition| {
+        let schema = crd.spec.versions.into_iter().next()?.schema?.open_api_v3_schema?;
+        Some((crd.spec.names.kind, schema.properties?.remove("spec")?))
+    };
+    crds().into_iter().filter_map(spec).collect()
+});
 
 /// What is wrong with the kind of a document that is not read, if one of ours was meant.
 pub(super) fn mistaken_kind(api_version: &str, kind: &str) -> Option<Invalid> {
@@ -67,22 +53,34 @@ pub(super) fn mistaken_kind(api_version: &str, kind: &str) -> Option<Invalid> {
 /// The fields of a document that its kind does not have.
 pub(super) fn unknown(kind: Kind, document: &Value) -> Vec<Invalid> {
     let mut wrong = Vec::new();
-    let places = match kind {
-        Kind::ApisixTls => TLS,
-        Kind::ApisixRoute => ROUTE,
-        _ => return wrong,
-    };
-    for (at, known) in places {
-        let value = at.split('.').filter(|step| !step.is_empty()).fold(document, |value, step| &value[step]);
-        check(at, value, known, &mut wrong);
-    }
-    if kind == Kind::ApisixRoute {
-        for (index, rule) in document["spec"]["http"].as_array().into_iter().flatten().enumerate() {
-            check(&format!("spec.http[{index}]"), rule, RULE, &mut wrong);
-            check(&format!("spec.http[{index}].match"), &rule["match"], MATCH, &mut wrong);
-        }
+    if let Some(spec) = SPECS.get(kind.as_str()) {
+        check("", document, &TOP, &mut wrong);
+        descend("spec", &document["spec"], spec, &mut wrong);
     }
     wrong
+}
+
+/// Checks the fields of a value and all below it.
+fn descend(at: &str, value: &Value, schema: &JSONSchemaProps, wrong: &mut Vec<Invalid>) {
+    match (value, &schema.properties, &schema.items) {
+        (Value::Object(map), Some(properties), _) => {
+            if schema.x_kubernetes_preserve_unknown_fields != Some(true) {
+                let known: Vec<_> = properties.keys().map(String::as_str).collect();
+                check(at, value, &known, wrong);
+            }
+            for (name, value) in map {
+                if let Some(schema) = properties.get(name) {
+                    descend(&format!("{at}.{name}"), value, schema, wrong);
+                }
+            }
+        }
+        (Value::Array(values), _, Some(JSONSchemaPropsOrArray::Schema(schema))) => {
+            for (index, value) in values.iter().enumerate() {
+                descend(&format!("{at}[{index}]"), value, schema, wrong);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn check(at: &str, value: &Value, known: &[&str], wrong: &mut Vec<Invalid>) {
@@ -130,6 +128,25 @@ mod tests {
                 assert!(crate::source::parse::kind(&format!("{GROUP}/{version}"), kind).is_some(), "{kind} {version}");
             }
         }
+    }
+
+    #[test]
+    fn fields_are_checked_at_every_depth() {
+        let document = serde_json::json!({"kind": "ApisixTls", "spec": {
+            "hosts": ["a.example"],
+            "client": {"caSecret": {"name": "ca"}, "identities": [{"dns": [{"exact": "a"}, {"sufix": "b"}]}], "mod": "Require"},
+        }});
+        let wrong: Vec<_> = unknown(Kind::ApisixTls, &document).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            wrong,
+            [
+                "spec.client.mod: is not a field; did you mean `mode`?",
+                "spec.client.identities[0].dns[1].sufix: is not a field; did you mean `suffix`?",
+            ]
+        );
+        let free =
+            serde_json::json!({"spec": {"http": [{"plugins": [{"name": "x", "config": {"any": {"thing": 1}}}]}]}});
+        assert_eq!(unknown(Kind::ApisixRoute, &free), []);
     }
 
     #[test]

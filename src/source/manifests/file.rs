@@ -89,6 +89,7 @@ pub(super) fn read(file: &Path, text: &str) -> Result<Option<Vec<Placed>>, Vec<D
         match parse::from_json(known, value) {
             Ok((key, object)) => {
                 let mut problems = problems(&object);
+                problems.retain(|problem| unknown.iter().all(|unknown| unknown.field != problem.field));
                 problems.splice(0..0, unknown);
                 for why in &problems {
                     tell(format!("{known} {key}"), why);
@@ -116,14 +117,16 @@ fn problems(object: &Object) -> Vec<Invalid> {
         Object::ApisixRoute(observed) => whole(observed),
         Object::ApisixTls(observed) => match &observed.value {
             Ok(tls) => {
-                let parts = [tls.certificates.as_ref().err(), tls.client_auth.as_ref().err()];
-                tls.unreadable_hosts.iter().chain(parts.into_iter().flatten()).cloned().collect()
+                let client = tls.client_auth.as_ref().err();
+                let boxed = [tls.certificates.as_ref().err(), tls.protocols.as_ref().err()];
+                let parts = boxed.into_iter().flatten().map(|why| &**why).chain(client);
+                tls.unreadable_hosts.iter().chain(parts).cloned().collect()
             }
             Err(why) => vec![why.clone()],
         },
         Object::EndpointSlice(observed) => whole(observed),
         Object::IngressClass(observed) => whole(observed),
-        Object::Secret(observed) => whole(observed),
+        Object::ConfigMap(observed) | Object::Secret(observed) => whole(observed),
         Object::Service(observed) => whole(observed),
     }
 }

@@ -1,11 +1,11 @@
 //! Kubernetes objects to the model: pure functions, shared by every source that speaks Kubernetes' kinds.
 
+mod data;
 mod duration;
 mod endpoint_slice;
 mod ingress_class;
 mod json;
 mod route;
-mod secret;
 mod service;
 mod tls;
 
@@ -52,6 +52,7 @@ pub fn from_json(kind: Kind, json: Value) -> Result<(ObjectKey, Object), Invalid
     match kind {
         Kind::ApisixRoute => read::<api::ApisixRoute>(json),
         Kind::ApisixTls => read::<api::ApisixTls>(json),
+        Kind::ConfigMap => read::<api::ConfigMap>(json),
         Kind::EndpointSlice => read::<api::EndpointSlice>(json),
         Kind::IngressClass => read::<api::IngressClass>(json),
         Kind::Secret => read::<api::Secret>(json),
@@ -66,6 +67,7 @@ pub fn kind(api_version: &str, kind: &str) -> Option<Kind> {
         (ours, "ApisixTls") => version_of(ours, &["v2", "v2beta3", "v1"], Kind::ApisixTls),
         ("discovery.k8s.io/v1", "EndpointSlice") => Some(Kind::EndpointSlice),
         ("networking.k8s.io/v1", "IngressClass") => Some(Kind::IngressClass),
+        ("v1", "ConfigMap") => Some(Kind::ConfigMap),
         ("v1", "Secret") => Some(Kind::Secret),
         ("v1", "Service") => Some(Kind::Service),
         _ => None,

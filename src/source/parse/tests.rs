@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::model::{Reason, ServiceAddress};
 
-fn secret(json: Value) -> Result<crate::model::Secret, Invalid> {
+fn secret(json: Value) -> Result<crate::model::Data, Invalid> {
     match from_json(Kind::Secret, json).unwrap().1 {
         Object::Secret(observed) => observed.value,
         other => panic!("{other:?}"),
@@ -60,12 +60,24 @@ fn no_kind_panics_on_any_json() {
 
 #[test]
 fn a_secret_reads_data_and_text() {
-    let json =
-        json!({"metadata": {"name": "a"}, "data": {"cert": "QUJD", "other": "QUJD"}, "stringData": {"key": "k"}});
+    let json = json!({"metadata": {"name": "a"}, "data": {"cert": "QUJD", "key": "QUJD"}, "stringData": {"key": "k"}});
     let secret = secret(json).unwrap();
     assert_eq!(secret.get("cert").unwrap().as_ref(), b"ABC");
     assert_eq!(secret.get("key").unwrap().as_ref(), b"k");
-    assert_eq!(secret.get("other"), None);
+    let shown = format!("{secret:?}");
+    assert!(shown.contains("cert") && !shown.contains("ABC"), "{shown}");
+}
+
+#[test]
+fn a_config_map_reads_text_and_bytes() {
+    let json = json!({"metadata": {"name": "a"}, "data": {"ca.crt": "pem"}, "binaryData": {"ca.crl": "QUJD"}});
+    let Object::ConfigMap(Observed { value: Ok(data), .. }) = from_json(Kind::ConfigMap, json).unwrap().1 else {
+        panic!("no ConfigMap")
+    };
+    assert_eq!(
+        (data.get("ca.crt").unwrap().as_ref(), data.get("ca.crl").unwrap().as_ref()),
+        (&b"pem"[..], &b"ABC"[..])
+    );
 }
 
 #[test]

@@ -1,21 +1,24 @@
 //! ApisixTls to [`TlsHost`]. Each part is read on its own: hosts that were claimed must be refused, not forgotten, when
 //! another part cannot be honoured.
 
+mod client;
+mod failure;
+mod forward;
+mod identity;
+
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use self::client::client_auth;
 use super::{Observe, json};
-use crate::api::{ApisixTls, Client, SecretRef};
-use crate::model::{
-    Alpn, ClientAuthRef, ClientSettings, DEFAULT_DEPTH, DataKind, DataRef, HostPattern, Invalid, Kind, ObjectKey,
-    TlsHost, TlsVersions,
-};
+use crate::api::{self, ApisixTls, SecretRef};
+use crate::model::{Alpn, HostPattern, Invalid, Kind, ObjectKey, Protocols, TlsHost, TlsVersions};
 use crate::world::{Object, Observed};
 
-/// The deepest chain that can be asked for (OpenSSL's own limit).
-const MAX_DEPTH: u32 = 100;
+/// Certificates beside the first.
+const MAX_ADDITIONAL: usize = 8;
 
 impl Observe for ApisixTls {
     const KIND: Kind = Kind::ApisixTls;
@@ -33,9 +36,8 @@ impl Observe for ApisixTls {
         if hosts.is_empty() {
             return Err(Invalid::spec("spec.hosts", "must hold at least one host"));
         }
-        let certificates = part(take("secret"), "spec.secret")
-            .and_then(|secret| secret_key(secret.unwrap_or_default(), namespace, "spec.secret"))
-            .map(|key| vec![key]);
+        let certificates = certificates(take("secret"), take("additionalSecrets"), namespace);
+        let protocols = part(take("tls"), "spec.tls").and_then(|tls| protocols(tls.unwrap_or_default()));
         let client_auth = match take("client") {
             None => Ok(None),
             // `client:` with nothing below it asks for clients to be checked, but not how.
@@ -44,13 +46,12 @@ impl Observe for ApisixTls {
                 .map(|client| Some(Box::new(client))),
         };
         let mut tls = TlsHost {
-            alpn: Alpn::default(),
-            certificates,
+            certificates: certificates.map_err(Box::new),
             class: class.filter(|class| !class.is_empty()).map(Arc::from),
             client_auth,
             hosts: Vec::with_capacity(hosts.len()),
+            protocols: protocols.map_err(Box::new),
             unreadable_hosts: Vec::new(),
-            versions: TlsVersions::default(),
         };
         for (index, host) in hosts.iter().enumerate() {
             let host = host.as_str().ok_or_else(|| "must be a text".to_owned()).and_then(HostPattern::parse);
@@ -81,27 +82,68 @@ fn secret_key(secret: SecretRef, namespace: &str, field: &str) -> Result<ObjectK
     Ok(ObjectKey::new(named.as_deref().unwrap_or(namespace), name))
 }
 
-fn client_auth(client: Client, namespace: &str) -> Result<ClientAuthRef, Invalid> {
-    let Client { ca_secret, depth, skip_mtls_uri_regex } = client;
-    if skip_mtls_uri_regex.is_some_and(|paths| !paths.is_empty()) {
-        return Err(Invalid::unsupported(
-            "spec.client.skip_mtls_uri_regex",
-            "paths without client authentication are not served",
-        ));
+fn certificates(secret: Option<Value>, additional: Option<Value>, namespace: &str) -> Result<Vec<ObjectKey>, Invalid> {
+    let first = part(secret, "spec.secret")?.unwrap_or_default();
+    let mut keys = vec![secret_key(first, namespace, "spec.secret")?];
+    let field = "spec.additionalSecrets";
+    let additional: Vec<SecretRef> = part(additional, field)?.unwrap_or_default();
+    at_most(additional.len(), MAX_ADDITIONAL, field)?;
+    for (index, secret) in additional.into_iter().enumerate() {
+        keys.push(secret_key(secret, namespace, &format!("{field}[{index}]"))?);
     }
-    let ca = ca_secret.ok_or_else(|| Invalid::spec("spec.client.caSecret", "must name the Secret of the client CA"))?;
-    let depth = match depth {
-        None => DEFAULT_DEPTH,
-        Some(depth) => u32::try_from(depth)
-            .ok()
-            .filter(|depth| *depth <= MAX_DEPTH)
-            .ok_or_else(|| Invalid::spec("spec.client.depth", format!("{depth} is not between 0 and {MAX_DEPTH}")))?,
+    Ok(keys)
+}
+
+fn protocols(protocols: api::Protocols) -> Result<Protocols, Invalid> {
+    let api::Protocols { alpn, max_version, min_version } = protocols;
+    let versions = [("TLSv1.2", 2), ("TLSv1.3", 3)];
+    let lowest = choice(min_version.as_deref(), "spec.tls.minVersion", &versions)?.unwrap_or(2);
+    let highest = choice(max_version.as_deref(), "spec.tls.maxVersion", &versions)?.unwrap_or(3);
+    let versions = match (lowest, highest) {
+        (2, 3) => TlsVersions::Both,
+        (2, _) => TlsVersions::Tls12,
+        (_, 3) => TlsVersions::Tls13,
+        _ => return Err(Invalid::spec("spec.tls.minVersion", "is above maxVersion")),
     };
-    let field = "spec.client.caSecret";
-    let ca =
-        DataRef { key: secret_key(ca, namespace, field)?, entry: None, field: field.into(), kind: DataKind::Secret };
-    let settings = ClientSettings { depth, ..ClientSettings::default() };
-    Ok(ClientAuthRef { authorities: vec![ca], revocation: None, settings })
+    let Some(names) = alpn else { return Ok(Protocols { alpn: Alpn::default(), versions }) };
+    let mut offered = (false, false);
+    for (index, name) in names.iter().enumerate() {
+        match name.as_str() {
+            "h2" => offered.0 = true,
+            "http/1.1" => offered.1 = true,
+            _ => {
+                let message = format!("`{name}` is not one of h2, http/1.1");
+                return Err(Invalid::spec(format!("spec.tls.alpn[{index}]"), message));
+            }
+        }
+    }
+    let alpn = match offered {
+        (true, true) => Alpn::Both,
+        (true, false) => Alpn::Http2,
+        (false, true) => Alpn::Http1,
+        (false, false) => return Err(Invalid::spec("spec.tls.alpn", "must hold h2, http/1.1 or both")),
+    };
+    Ok(Protocols { alpn, versions })
+}
+
+/// What stands for a text that must be one of `choices`; `None` for none.
+fn choice<T: Copy>(text: Option<&str>, field: &str, choices: &[(&str, T)]) -> Result<Option<T>, Invalid> {
+    let Some(text) = text else { return Ok(None) };
+    match choices.iter().find(|(name, _)| *name == text) {
+        Some((_, value)) => Ok(Some(*value)),
+        None => {
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+            Err(Invalid::spec(field, format!("`{text}` is not one of {}", names.join(", "))))
+        }
+    }
+}
+
+/// Refuses lists that are longer than the schema allows: manifests are not checked by it.
+fn at_most(count: usize, limit: usize, field: &str) -> Result<(), Invalid> {
+    if count > limit {
+        return Err(Invalid::spec(field, format!("holds {count} values; {limit} are the most")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -268,3 +268,113 @@ fn garbage_is_refused_without_a_panic() {
         assert!(Anchors::from_pem(pem.as_bytes()).is_err(), "{pem:?}");
     }
 }
+
+/// One intermediate for webpki, seven for AWS-LC: both give the same answers, with the same causes.
+#[test]
+fn both_verifiers_judge_every_kind_of_certificate_alike() {
+    use crate::trust::testing::{Entity, authority, client, requirements, verdict, why};
+    use rcgen::{BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
+
+    let extension = |critical| {
+        let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        extension.set_criticality(critical);
+        extension
+    };
+    type Change<'a> = &'a dyn Fn(&mut CertificateParams);
+    let eku = |usages: &[ExtendedKeyUsagePurpose], params: &mut CertificateParams| {
+        params.extended_key_usages = usages.to_vec()
+    };
+    let no_client = "usage: extendedKeyUsage does not allow clientAuth";
+    let leaves: &[(&str, Change<'_>, &str)] = &[
+        ("no usage", &|p| eku(&[], p), ""),
+        ("both usages", &|p| eku(&[ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth], p), ""),
+        ("serverAuth", &|p| eku(&[ExtendedKeyUsagePurpose::ServerAuth], p), no_client),
+        ("anyExtendedKeyUsage", &|p| eku(&[ExtendedKeyUsagePurpose::Any], p), no_client),
+        ("digitalSignature", &|p| p.key_usages = vec![KeyUsagePurpose::DigitalSignature], ""),
+        (
+            "keyEncipherment",
+            &|p| p.key_usages = vec![KeyUsagePurpose::KeyEncipherment],
+            "usage: keyUsage does not allow digitalSignature",
+        ),
+        ("unknown extension", &|p| p.custom_extensions = vec![extension(false)], ""),
+        (
+            "unknown critical extension",
+            &|p| p.custom_extensions = vec![extension(true)],
+            "invalid: a critical extension is not known",
+        ),
+        (
+            "CA:TRUE",
+            &|p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
+            "usage: the client certificate is a certificate authority (CA:TRUE)",
+        ),
+        ("CA:FALSE", &|p| p.is_ca = IsCa::ExplicitNoCa, ""),
+        ("expired", &|p| p.not_after = rcgen::date_time_ymd(2030, 5, 29), "expired: certificate has expired 3d ago"),
+        (
+            "not yet valid",
+            &|p| p.not_before = rcgen::date_time_ymd(2030, 6, 2),
+            "not_yet_valid: certificate is not yet valid",
+        ),
+    ];
+    let root = Entity::root("root");
+    for length in [1, 7] {
+        let chain = root.intermediates(length);
+        for (name, change, expected) in leaves {
+            let mut params = client("anna", 1);
+            change(&mut params);
+            let leaf = chain[0].issue(params);
+            let path: Vec<_> = [&leaf].into_iter().chain(&chain).collect();
+            let outcome = verdict(&path, &requirements(&[&root], 9));
+            let outcome = if outcome.is_ok() { String::new() } else { why(outcome) };
+            assert_eq!(outcome, *expected, "{name}, {length} intermediates");
+        }
+    }
+
+    let no_authority = |params: &mut CertificateParams| {
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![];
+    };
+    let issuers: &[(&str, Change<'_>, &str)] = &[
+        ("expired", &|p| p.not_after = rcgen::date_time_ymd(2030, 5, 29), "expired: certificate has expired 3d ago"),
+        ("not yet valid", &|p| p.not_before = rcgen::date_time_ymd(2030, 6, 2), "not_yet_valid: "),
+        ("CA:FALSE", &no_authority, "usage: "),
+        ("serverAuth", &|p| eku(&[ExtendedKeyUsagePurpose::ServerAuth], p), "usage: "),
+        ("unknown critical extension", &|p| p.custom_extensions = vec![extension(true)], "invalid: "),
+    ];
+    for length in [0, 7] {
+        for (name, change, expected) in issuers {
+            let chain = root.intermediates(length);
+            let mut params = authority("issuer");
+            change(&mut params);
+            let issuer = chain.first().unwrap_or(&root).issue(params);
+            let leaf = issuer.issue(client("anna", 1));
+            let path: Vec<_> = [&leaf, &issuer].into_iter().chain(&chain).collect();
+            let outcome = why(verdict(&path, &requirements(&[&root], 9)));
+            assert!(outcome.starts_with(expected), "{name}, {length}: {outcome}");
+        }
+        let chain = root.intermediates(length + 1);
+        let leaf = chain[0].issue(client("anna", 1));
+        let path: Vec<_> = [&leaf].into_iter().chain(&chain).collect();
+        let stranger = Entity::root("root");
+        let outcome = why(verdict(&path, &requirements(&[&stranger], 9)));
+        assert!(outcome.starts_with("unknown_issuer: unknown issuer"), "{length}: {outcome}");
+        let missing: Vec<_> = path[..=length].to_vec();
+        assert_eq!(why(verdict(&missing, &requirements(&[&root], 9))), "unknown_issuer: unknown issuer", "{length}");
+        let shallow = why(verdict(&path, &requirements(&[&root], u32::try_from(length).unwrap())));
+        assert_eq!(shallow, format!("depth: depth {} exceeds {length}", length + 1));
+        if length > 0 {
+            assert_eq!(why(verdict(&path, &requirements(&[&root], 1))), "depth: depth 8 exceeds 1");
+        }
+    }
+}
+
+#[test]
+fn any_number_of_certificates_is_judged_in_bounded_work() {
+    use crate::trust::testing::{Entity, NOW, at, client, requirements};
+    let root = Entity::root("root");
+    let leaf = root.issue(client("anna", 1));
+    let required = requirements(&[&root], 100);
+    // As many as fit into the 64 KiB of a handshake message, some of the same name and some not.
+    let crowd: Vec<_> = root.intermediates(60).into_iter().map(|entity| entity.der).collect();
+    let chain: Vec<_> = std::iter::once(leaf.der.clone()).chain(crowd).collect();
+    super::super::judge(&chain, &required, at(NOW)).unwrap();
+}

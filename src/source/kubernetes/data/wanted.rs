@@ -1,9 +1,9 @@
-//! Which Secrets are wanted, and what has to be fetched when. State only; requests and clocks are elsewhere.
+//! Which objects of one kind are wanted, and what has to be fetched when. State only; requests and clocks are elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Invalid, Kind, Meta, ObjectKey, Reason, SourceId};
+use crate::model::{Invalid, Kind, Meta, ObjectKey, ObjectRef, Reason, SourceId};
 use crate::world::{Change, Object, Observed};
 
 const SOURCE: SourceId = SourceId::Kubernetes;
@@ -24,7 +24,7 @@ const WAITS: [Duration; 6] = [
 /// How soon a refusal is questioned again: a role may have been granted.
 const FORBIDDEN: Duration = Duration::from_secs(30);
 
-/// Refusals after which the others no longer wait for this Secret.
+/// Refusals after which the others no longer wait for this object.
 const ATTEMPTS: usize = 5;
 
 /// How a fetch ended.
@@ -34,7 +34,7 @@ pub(super) enum Fetched {
     Forbidden(String),
     /// Here it is, with its version.
     Found(String, Object),
-    /// There is no such Secret.
+    /// There is no such object.
     Missing,
     /// The API server answered with another error.
     Refused(String),
@@ -42,15 +42,16 @@ pub(super) enum Fetched {
     Unanswered(String),
 }
 
-/// The wanted Secrets.
+/// The wanted objects of one kind.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// Whether it is known which Secrets are wanted.
+    kind: Kind,
+    /// Whether it is known which objects are wanted.
     known: bool,
+    objects: BTreeMap<ObjectKey, Entry>,
     /// The namespace of each watch, `None` for all.
     scopes: Vec<Option<String>>,
-    secrets: BTreeMap<ObjectKey, Secret>,
-    /// The wanted Secrets that each watch's unfinished list holds.
+    /// The wanted objects that each watch's unfinished list holds.
     seen: Vec<BTreeSet<ObjectKey>>,
     ticket: u64,
     /// Whether the first list was delivered.
@@ -58,7 +59,7 @@ pub(super) struct Wanted {
 }
 
 #[derive(Debug, Default)]
-struct Secret {
+struct Entry {
     /// Failed fetches in a row.
     attempts: usize,
     /// Whether it must be fetched.
@@ -76,31 +77,33 @@ struct Secret {
 }
 
 impl Wanted {
-    pub(super) fn new(scopes: Vec<Option<String>>) -> Self {
+    pub(super) fn new(kind: Kind, scopes: Vec<Option<String>>) -> Self {
         let seen = vec![BTreeSet::new(); scopes.len()];
-        Self { known: false, scopes, secrets: BTreeMap::new(), seen, ticket: 0, told: false }
+        Self { kind, known: false, objects: BTreeMap::new(), scopes, seen, ticket: 0, told: false }
     }
 
-    /// These Secrets are wanted from now on, and no others.
-    pub(super) fn want(&mut self, keys: &BTreeSet<ObjectKey>) -> Vec<Change> {
+    /// These are wanted from now on, as far as they are of this kind, and no others.
+    pub(super) fn want(&mut self, all: &BTreeSet<ObjectRef>) -> Vec<Change> {
         self.known = true;
-        let gone: Vec<_> = self.secrets.keys().filter(|key| !keys.contains(*key)).cloned().collect();
+        let kind = self.kind;
+        let keys: BTreeSet<_> = all.iter().filter(|object| object.kind == kind).map(|object| &object.key).collect();
+        let gone: Vec<_> = self.objects.keys().filter(|key| !keys.contains(*key)).cloned().collect();
         for key in &gone {
-            self.secrets.remove(key);
+            self.objects.remove(key);
         }
         for key in keys {
-            self.secrets.entry(key.clone()).or_insert_with(|| Secret { due: true, ..Secret::default() });
+            self.objects.entry(key.clone()).or_insert_with(|| Entry { due: true, ..Entry::default() });
         }
         let told = self.told;
-        gone.into_iter().filter(|_| told).map(remove).collect()
+        gone.into_iter().filter(|_| told).map(|key| remove(kind, key)).collect()
     }
 
-    /// A watch shows a Secret in this version, or without one that it is gone.
+    /// A watch shows an object in this version, or without one that it is gone.
     pub(super) fn notice(&mut self, key: &ObjectKey, version: Option<&str>) {
-        if let Some(secret) = self.secrets.get_mut(key) {
+        if let Some(entry) = self.objects.get_mut(key) {
             // While a fetch is under way nobody knows which version it will bring.
-            if secret.fetching.is_some() || secret.version.as_deref() != version {
-                secret.due = true;
+            if entry.fetching.is_some() || entry.version.as_deref() != version {
+                entry.due = true;
             }
         }
     }
@@ -110,9 +113,9 @@ impl Wanted {
         self.seen[watch].clear();
     }
 
-    /// A watch's list holds this Secret.
+    /// A watch's list holds this object.
     pub(super) fn list(&mut self, watch: usize, key: &ObjectKey, version: Option<&str>) {
-        if self.secrets.contains_key(key) {
+        if self.objects.contains_key(key) {
             self.seen[watch].insert(key.clone());
             self.notice(key, version);
         }
@@ -122,9 +125,9 @@ impl Wanted {
     pub(super) fn listed(&mut self, watch: usize) {
         let seen = std::mem::take(&mut self.seen[watch]);
         let scope = self.scopes[watch].as_deref();
-        for (key, secret) in &mut self.secrets {
+        for (key, entry) in &mut self.objects {
             if scope.is_none_or(|namespace| namespace == &*key.namespace) && !seen.contains(key) {
-                secret.due |= secret.version.is_some() || secret.fetching.is_some();
+                entry.due |= entry.version.is_some() || entry.fetching.is_some();
             }
         }
     }
@@ -133,23 +136,23 @@ impl Wanted {
     pub(super) fn poll(&mut self, failing: &[bool]) {
         let working = self.scopes.iter().zip(failing).filter(|(_, failing)| !**failing);
         let working: Vec<_> = working.map(|(scope, _)| scope.as_deref()).collect();
-        for (key, secret) in &mut self.secrets {
+        for (key, entry) in &mut self.objects {
             let covered = working.iter().any(|scope| scope.is_none_or(|namespace| namespace == &*key.namespace));
-            secret.due |= !covered;
+            entry.due |= !covered;
         }
     }
 
-    /// A Secret to fetch now, with the number of the fetch.
+    /// An object to fetch now, with the number of the fetch.
     pub(super) fn next(&mut self) -> Option<(ObjectKey, u64)> {
-        let busy = self.secrets.values().filter(|secret| secret.fetching.is_some()).count();
+        let busy = self.objects.values().filter(|entry| entry.fetching.is_some()).count();
         if busy >= CONCURRENCY {
             return None;
         }
-        let startable = |secret: &Secret| secret.due && secret.fetching.is_none() && !secret.waiting;
-        let (key, secret) = self.secrets.iter_mut().find(|(_, secret)| startable(secret))?;
+        let startable = |entry: &Entry| entry.due && entry.fetching.is_none() && !entry.waiting;
+        let (key, entry) = self.objects.iter_mut().find(|(_, entry)| startable(entry))?;
         self.ticket += 1;
-        secret.due = false;
-        secret.fetching = Some(self.ticket);
+        entry.due = false;
+        entry.fetching = Some(self.ticket);
         Some((key.clone(), self.ticket))
     }
 
@@ -160,101 +163,103 @@ impl Wanted {
         ticket: u64,
         fetched: Fetched,
     ) -> (Vec<Change>, Option<Duration>) {
-        let Some(secret) = self.secrets.get_mut(key).filter(|secret| secret.fetching == Some(ticket)) else {
+        let kind = self.kind;
+        let Some(entry) = self.objects.get_mut(key).filter(|entry| entry.fetching == Some(ticket)) else {
             return (Vec::new(), None);
         };
-        secret.fetching = None;
+        entry.fetching = None;
         let failed = !matches!(fetched, Fetched::Found(..) | Fetched::Missing);
         if failed {
-            secret.attempts += 1;
-        } else if secret.attempts > 0 {
-            tracing::info!(secret = %key, "the Secret can be fetched again");
-            secret.attempts = 0;
+            entry.attempts += 1;
+        } else if entry.attempts > 0 {
+            tracing::info!(object = %key, %kind, "it can be fetched again");
+            entry.attempts = 0;
         }
-        let retry = WAITS[secret.attempts.saturating_sub(1).min(WAITS.len() - 1)];
+        let retry = WAITS[entry.attempts.saturating_sub(1).min(WAITS.len() - 1)];
         let (object, wait) = match fetched {
             Fetched::Found(version, object) => {
-                secret.version = Some(version);
+                entry.version = Some(version);
                 (Some(object), None)
             }
             Fetched::Missing => {
-                secret.version = None;
+                entry.version = None;
                 (None, None)
             }
             Fetched::Forbidden(why) => {
-                secret.warn(key, &why);
-                secret.version = None;
-                (Some(unusable(Reason::Forbidden, format!("the API server does not show it: {why}"))), {
+                entry.warn(kind, key, &why);
+                entry.version = None;
+                (Some(unusable(kind, Reason::Forbidden, format!("the API server does not show it: {why}"))), {
                     Some(FORBIDDEN)
                 })
             }
             Fetched::Unanswered(why) => {
-                secret.warn(key, &why);
-                secret.wait();
+                entry.warn(kind, key, &why);
+                entry.wait();
                 return (Vec::new(), Some(retry));
             }
             Fetched::Refused(why) => {
-                secret.warn(key, &why);
-                if secret.settled || secret.attempts < ATTEMPTS {
-                    secret.wait();
+                entry.warn(kind, key, &why);
+                if entry.settled || entry.attempts < ATTEMPTS {
+                    entry.wait();
                     return (Vec::new(), Some(retry));
                 }
                 let message = format!("it cannot be fetched: {why}");
-                (Some(unusable(Reason::RefNotFound, message)), Some(retry))
+                (Some(unusable(kind, Reason::RefNotFound, message)), Some(retry))
             }
         };
-        secret.settled = true;
+        entry.settled = true;
         if wait.is_some() {
-            secret.wait();
+            entry.wait();
         }
         if !self.told {
-            secret.object = object;
+            entry.object = object;
             return (Vec::new(), wait);
         }
         let change = match object {
             Some(object) => Change::Upsert { source: SOURCE, key: key.clone(), object },
-            None => remove(key.clone()),
+            None => remove(kind, key.clone()),
         };
         (vec![change], wait)
     }
 
     /// The time of a retry has come.
     pub(super) fn waited(&mut self, key: &ObjectKey) {
-        if let Some(secret) = self.secrets.get_mut(key) {
-            secret.waiting = false;
+        if let Some(entry) = self.objects.get_mut(key) {
+            entry.waiting = false;
         }
     }
 
     /// The first list, once everything that is wanted is known.
     pub(super) fn first(&mut self) -> Option<Change> {
-        if self.told || !self.known || self.secrets.values().any(|secret| !secret.settled) {
+        if self.told || !self.known || self.objects.values().any(|entry| !entry.settled) {
             return None;
         }
         self.told = true;
-        let objects = self.secrets.iter_mut();
-        let objects = objects.filter_map(|(key, secret)| Some((key.clone(), secret.object.take()?))).collect();
-        Some(Change::Replace { source: SOURCE, kind: Kind::Secret, objects })
+        let objects = self.objects.iter_mut();
+        let objects = objects.filter_map(|(key, entry)| Some((key.clone(), entry.object.take()?))).collect();
+        Some(Change::Replace { source: SOURCE, kind: self.kind, objects })
     }
 }
 
-impl Secret {
+impl Entry {
     /// It is to be fetched again, though not yet.
     fn wait(&mut self) {
         self.due = true;
         self.waiting = true;
     }
 
-    fn warn(&self, key: &ObjectKey, why: &str) {
+    fn warn(&self, kind: Kind, key: &ObjectKey, why: &str) {
         if self.attempts == 1 {
-            tracing::warn!(secret = %key, why, "the Secret cannot be fetched");
+            tracing::warn!(object = %key, %kind, why, "it cannot be fetched");
         }
     }
 }
 
-fn remove(key: ObjectKey) -> Change {
-    Change::Remove { source: SOURCE, kind: Kind::Secret, key }
+fn remove(kind: Kind, key: ObjectKey) -> Change {
+    Change::Remove { source: SOURCE, kind, key }
 }
 
-fn unusable(reason: Reason, message: String) -> Object {
-    Object::Secret(Observed { meta: Meta::default(), value: Err(Invalid::new(reason, "data", message)) })
+fn unusable(kind: Kind, reason: Reason, message: String) -> Object {
+    let observed = Observed { meta: Meta::default(), value: Err(Invalid::new(reason, "data", message)) };
+    if kind == Kind::ConfigMap { Object::ConfigMap(observed) } else { Object::Secret(observed) }
 }

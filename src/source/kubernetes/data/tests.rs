@@ -5,9 +5,10 @@ use futures::stream;
 use kube::core::{ObjectMeta, Status};
 
 use super::*;
-use crate::model::{Meta, Reason, Secret};
+use crate::model::{Data, Meta, Reason};
 use crate::world::{Object, Observed};
 
+type Metadata = PartialObjectMeta<crate::api::Secret>;
 type Item = Result<Event<Metadata>, watcher::Error>;
 
 /// An API server with Secrets, which counts what is fetched.
@@ -46,7 +47,7 @@ impl Server {
             Some(Answer::Refused) => Fetched::Refused("broken".into()),
             Some(Answer::Unanswered) => Fetched::Unanswered("away".into()),
             Some(Answer::Version(version)) => {
-                let value = Secret::new([("cert", version.to_string().into())]);
+                let value = Data::new([("cert", version.to_string().into())]);
                 Fetched::Found(
                     version.to_string(),
                     Object::Secret(Observed { meta: Meta::default(), value: Ok(value) }),
@@ -64,6 +65,10 @@ fn id(name: &str) -> ObjectKey {
     ObjectKey::new("ns", name)
 }
 
+fn secret(name: &str) -> ObjectRef {
+    ObjectRef { kind: Kind::Secret, key: id(name) }
+}
+
 fn metadata(name: &str, version: u32) -> Metadata {
     let metadata = ObjectMeta {
         name: Some(name.into()),
@@ -78,7 +83,7 @@ fn metadata(name: &str, version: u32) -> Metadata {
 struct Bench {
     changes: mpsc::Receiver<Change>,
     events: mpsc::UnboundedSender<Item>,
-    referenced: latest::Sender<Option<BTreeSet<ObjectKey>>>,
+    referenced: latest::Sender<Option<BTreeSet<ObjectRef>>>,
     server: Server,
     _task: tokio::task::JoinHandle<()>,
 }
@@ -93,14 +98,14 @@ fn bench() -> Bench {
         let events = stream::unfold(receiver, |mut events| async move { Some((events.recv().await?, events)) });
         let watches = vec![(None, "Secret".to_owned(), events.boxed())];
         let get = |key: ObjectKey| std::future::ready(api.get(&key));
-        deliver(watches, get, &sender, wanted, &Readiness::default()).await;
+        deliver(Kind::Secret, watches, get, &sender, wanted, &Readiness::default()).await;
     });
     Bench { changes, events, referenced, server, _task: task }
 }
 
 impl Bench {
     fn want(&self, names: &[&str]) {
-        self.referenced.send_replace(Some(names.iter().map(|name| id(name)).collect()));
+        self.referenced.send_replace(Some(names.iter().map(|name| secret(name)).collect()));
     }
 
     /// The changes that come within `seconds`, as text.
@@ -247,9 +252,19 @@ async fn without_a_watch_secrets_are_polled() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn objects_of_another_kind_are_not_fetched() {
+    let mut bench = bench();
+    bench.server.set("a", Answer::Version(1));
+    let other = ObjectRef { kind: Kind::ConfigMap, key: id("b") };
+    bench.referenced.send_replace(Some([secret("a"), other].into()));
+    assert_eq!(bench.told(1).await, ["replace [a=1]"]);
+    assert_eq!(bench.server.fetched(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_secrets_are_fetched_a_few_at_a_time() {
-    let mut wanted = Wanted::new(vec![None]);
-    wanted.want(&(0..100).map(|index| id(&index.to_string())).collect());
+    let mut wanted = Wanted::new(Kind::Secret, vec![None]);
+    wanted.want(&(0..100).map(|index| secret(&index.to_string())).collect());
     let started: Vec<_> = std::iter::from_fn(|| wanted.next()).collect();
     assert_eq!(started.len(), 16);
     wanted.fetched(&started[0].0, started[0].1, Fetched::Missing);
