@@ -74,7 +74,8 @@ pub struct ExplainOptions {
     #[arg(long)]
     pub at: Option<jiff::Timestamp>,
 
-    /// A PEM file with the client's certificate, then the intermediates that the client sends. Keys in it are not read.
+    /// A PEM file (`-`: standard input) with the client's certificate, then the intermediates that the client sends. Keys in
+    /// it are not read.
     #[arg(long)]
     pub cert: Option<PathBuf>,
 

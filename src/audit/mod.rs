@@ -101,7 +101,7 @@ impl Audit {
             peer = peer.to_string(),
             subject = holder.map(|holder| &*holder.subject),
             issuer = holder.map(|holder| &*holder.issuer),
-            serial = holder.map(|holder| hex(&holder.serial)),
+            serial = holder.map(|holder| hex(&holder.serial).to_uppercase()),
             certificate_sha256 = holder.map(|holder| hex(&holder.certificate_sha256)),
             public_key_sha256 = holder.map(|holder| hex(&holder.public_key_sha256)),
             resumed,

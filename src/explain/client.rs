@@ -152,7 +152,7 @@ fn judged(auth: &ClientAuth, chain: &[CertificateDer<'static>], skipped: bool, n
             index + 1,
             holder.subject,
             holder.issuer,
-            hex(&holder.serial),
+            hex(&holder.serial).to_uppercase(),
             time::distance(holder.not_after, now),
             hex(&holder.certificate_sha256),
         ),

@@ -1,7 +1,9 @@
 //! `portcullis explain`.
 
-use std::fs;
+use std::io::Read as _;
+use std::path::Path;
 use std::process::ExitCode;
+use std::{fs, io};
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -61,12 +63,22 @@ fn question(options: &ExplainOptions) -> anyhow::Result<Question> {
     let certificate = match &options.cert {
         None => None,
         Some(path) => {
-            let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let pem = read(path).with_context(|| format!("cannot read {}", path.display()))?;
             let chain = trust::certificates(&pem).map_err(|why| anyhow::anyhow!("{} {why}", path.display()))?;
             Some(chain.iter().map(|der| pem_of(der)).collect())
         }
     };
     Ok(Question { at, certificate, method: options.method.clone(), sni: options.sni.clone(), url: options.url.clone() })
+}
+
+/// The bytes of a file, or of standard input where the name is `-`.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if path.as_os_str() != "-" {
+        return fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The certificate alone: the file may hold its key too, which goes nowhere.
