@@ -2,7 +2,7 @@
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::{Asked, Configuration, Step, time};
+use super::{Asked, Configuration, Step, identity, time};
 use crate::model::{Failure, Mode};
 use crate::proxy::is_plain;
 use crate::snapshot::{ClientAuth, HostTls, Policy};
@@ -12,7 +12,7 @@ const POLICY: &str = "client policy";
 const CERTIFICATE: &str = "client certificate";
 const CONNECTION: &str = "connection";
 
-/// How many authorities and revocation lists are listed.
+/// How many authorities, revocation lists and rules are listed.
 const LISTED: usize = 10;
 
 pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Step> {
@@ -96,15 +96,14 @@ fn policy(auth: &ClientAuth, now: UnixTime) -> Step {
     let mut notes = vec![failure, format!("depth: at most {} intermediates", requirements.depth)];
     notes.extend(authorities(auth, now));
     notes.extend(requirements.revocation.iter().flat_map(|revocation| revocation_notes(revocation, now)));
-    if !settings.identities.is_empty() {
-        notes.push(format!("identity: one of {} rules must match", settings.identities.len()));
-    }
+    let rules = settings.identities.iter().enumerate();
+    notes.extend(first(rules, "rules on the identity", |(index, rule)| identity::rule(index, rule)));
     notes.extend(settings.skip.iter().map(|skip| format!("no certificate is needed where the path matches `{skip}`")));
     notes.push(format!("policy id {}", auth.id));
     Step::ok(POLICY, mode).notes(notes)
 }
 
-/// The first few authorities and revocation lists; there may be a hundred.
+/// The first few of many; there may be a hundred.
 fn first<T>(all: impl Iterator<Item = T>, what: &str, line: impl Fn(T) -> String) -> Vec<String> {
     let mut lines: Vec<_> = all.map(line).collect();
     let more = lines.len().saturating_sub(LISTED);
@@ -165,6 +164,8 @@ fn judged(auth: &ClientAuth, chain: &[CertificateDer<'static>], skipped: bool, n
         }
         Err(refusal) => refusal,
     };
+    let names = chain.first().filter(|_| !auth.settings.identities.is_empty()).and_then(Holder::read);
+    let sent = sent.chain(names.and_then(|holder| identity::names(&holder)));
     let notes: Vec<_> = sent.chain(missing_issuer(auth, chain, refusal.cause())).collect();
     let message = match &refusal {
         Refusal::NotPresent => "the client sends none".to_owned(),
@@ -226,6 +227,6 @@ fn help(cause: Cause) -> &'static str {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -3,6 +3,7 @@
 //! The steps describe what the proxy looks at, with its own functions; the verdict is a [`Trial`]'s, which is the proxy's.
 
 mod client;
+mod identity;
 mod route;
 mod step;
 mod time;
