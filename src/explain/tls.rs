@@ -5,10 +5,11 @@ use rustls_pki_types::UnixTime;
 use super::{Configuration, Step, time};
 use crate::model::{Effect, HostName, HostPattern, Kind};
 use crate::proxy::TrialTls;
-use crate::snapshot::{HostTable, HostTls};
+use crate::snapshot::{HostTable, HostTls, ServerCertificate};
 use crate::trust::Holder;
 
 const STEP: &str = "TLS host";
+const CERTIFICATE: &str = "server certificate";
 
 /// How many names are offered where the right one is missing.
 pub(super) const NEAREST: usize = 5;
@@ -31,11 +32,17 @@ pub(super) fn steps(configuration: &Configuration<'_>, connection: &TrialTls, no
         let message = problem.invalid.message.clone();
         let step = match problem.effect {
             Effect::Refused => Step { verdict: super::Verdict::Refused, ..Step::ok("object", message) },
-            Effect::Stale | Effect::Unresolved => Step::warning("object", message),
+            Effect::Stale | Effect::Unresolved | Effect::Warning => Step::warning("object", message),
         };
         steps.push(step.of(&object, &problem.invalid.field));
     }
-    steps.push(certificate(tls, sni, now).of(object, "spec.secret"));
+    match &tls.server {
+        Err(invalid) => {
+            let help = "correct the object or the Secret; until then nobody connects";
+            steps.push(Step::refused(CERTIFICATE, invalid.message.clone(), help).of(object, &invalid.field));
+        }
+        Ok(_) => steps.extend(tls.certificates.iter().map(|one| certificate(one, sni, now).of(&object, "spec.secret"))),
+    }
     steps
 }
 
@@ -77,34 +84,23 @@ pub(super) fn nearest(host: &HostName, known: impl Iterator<Item = (HostPattern,
     lines
 }
 
-fn certificate(tls: &HostTls, sni: &HostName, now: UnixTime) -> Step {
-    const STEP: &str = "server certificate";
-    if let Err(invalid) = &tls.server {
-        return Step::refused(
-            STEP,
-            invalid.message.clone(),
-            "correct the object or the Secret; until then nobody connects",
-        );
-    }
-    let Some(holder) = tls.certificate.as_ref().and_then(|key| key.end_entity_cert().ok()).and_then(Holder::read)
-    else {
-        return Step::ok(STEP, "there is one");
-    };
-    let names = if holder.dns.is_empty() { "no DNS name".to_owned() } else { holder.dns.join(", ") };
-    let notes = [
-        format!("subject {}, for {names}", holder.subject),
-        format!("valid until {}", time::distance(holder.not_after, now)),
-    ];
-    let step = if holder.not_after < time::seconds(now) {
-        Step::warning(STEP, "has expired: clients that check it do not connect")
-    } else if holder.not_before > time::seconds(now) {
-        Step::warning(STEP, "is not yet valid: clients that check it do not connect")
-    } else if !holder.dns.iter().any(|name| covers(name, sni)) {
-        Step::warning(STEP, format!("is not for {sni}: clients that check it do not connect"))
+fn certificate(certificate: &ServerCertificate, sni: &HostName, now: UnixTime) -> Step {
+    let ServerCertificate { key, not_after, not_before, secret, subject, .. } = certificate;
+    let names = key.end_entity_cert().ok().and_then(Holder::read).map(|holder| holder.dns).unwrap_or_default();
+    let step = if *not_after < time::seconds(now) {
+        Step::warning(CERTIFICATE, "has expired: clients that check it do not connect")
+    } else if *not_before > time::seconds(now) {
+        Step::warning(CERTIFICATE, "is not yet valid: clients that check it do not connect")
+    } else if !names.iter().any(|name| covers(name, sni)) {
+        Step::warning(CERTIFICATE, format!("is not for {sni}: clients that check it do not connect"))
     } else {
-        Step::ok(STEP, "is valid for the host")
+        Step::ok(CERTIFICATE, "is valid for the host")
     };
-    step.notes(notes)
+    let names = if names.is_empty() { "no DNS name".to_owned() } else { names.join(", ") };
+    step.notes([
+        format!("Secret {secret}: subject {subject}, for {names}"),
+        format!("valid until {}", time::distance(*not_after, now)),
+    ])
 }
 
 /// Whether a certificate's name covers `host` (RFC 6125 section 6.4.3).

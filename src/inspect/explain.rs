@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use std::{fs, io};
 
 use anyhow::Context as _;
@@ -39,7 +40,8 @@ fn answer(options: &ExplainOptions) -> anyhow::Result<Explanation> {
     if let Some(url) = &options.live {
         return live::ask(url, &question);
     }
-    let read = files::read(&options.manifests, &options.class)?.map_err(|diagnostics| {
+    let now = question.at.map_or_else(UnixTime::now, |at| UnixTime::since_unix_epoch(Duration::from_secs(at)));
+    let read = files::read(&options.manifests, &options.class, now)?.map_err(|diagnostics| {
         let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the manifests cannot be read:\n{}", lines.join("\n"))
     })?;
@@ -52,10 +54,8 @@ fn answer(options: &ExplainOptions) -> anyhow::Result<Explanation> {
         fallback_sni: fallback_sni.transpose()?,
         ..Settings::default()
     };
-    let Compiled { report, snapshot } = &read.compiled;
-    Configuration { report, settings: &settings, snapshot }
-        .explain(&question, UnixTime::now())
-        .map_err(anyhow::Error::msg)
+    let Compiled { report, snapshot, .. } = &read.compiled;
+    Configuration { report, settings: &settings, snapshot }.explain(&question, now).map_err(anyhow::Error::msg)
 }
 
 fn question(options: &ExplainOptions) -> anyhow::Result<Question> {
