@@ -12,8 +12,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose}
 use super::*;
 use crate::model::{
     BackendRef, ClientAuthRef, ClientSettings, Data, DataRef, Effect, EndpointSlice, Granularity, HostName,
-    HostPattern, IngressClass, Invalid, Kind, Meta, Methods, ObjectKey, ObjectRef, PathPattern, PortRef, Protocols,
-    Reason, Route, Rule, Service, ServiceAddress, ServicePort, SlicePort, SourceId, Timeouts, TlsHost,
+    HostPattern, IdentityField, IngressClass, Invalid, Kind, Meta, Methods, ObjectKey, ObjectRef, PathPattern, PortRef,
+    Protocols, Reason, Route, Rule, Service, ServiceAddress, ServicePort, SlicePort, SourceId, Timeouts, TlsHost,
 };
 use crate::snapshot::{HostRoutes, Policy};
 use crate::world::{Change, Object, Observed};
@@ -328,6 +328,25 @@ fn equal_policies_have_equal_ids_whatever_their_objects_are_called() {
         .compile();
     assert!(bench.tls("a.example").policy.same(&bench.tls("b.example").policy));
     assert!(!bench.tls("a.example").policy.same(&bench.tls("c.example").policy));
+}
+
+#[test]
+fn the_names_that_any_host_forwards_are_known_to_all() {
+    let mut bench = tls_bench();
+    bench.put("a", tls(1, "a.example", Some("ca"))).compile();
+    assert_eq!(bench.snapshot.identity_headers.len(), 0);
+    for (object, host, names) in
+        [("b", "b.example", ["x_user", "x-mail"]), ("c", "*.c.example", ["x-user", "x.serial"])]
+    {
+        let Object::ApisixTls(Observed { meta, value }) = tls(1, host, Some("ca")) else { panic!("no TLS") };
+        let mut value = value.unwrap();
+        let Ok(Some(client)) = &mut value.client_auth else { panic!("no client authentication") };
+        client.settings.forward.headers = names.map(|name| (name.into(), IdentityField::Subject)).into();
+        bench.put(object, Object::ApisixTls(Observed { meta, value: Ok(value) }));
+    }
+    bench.compile();
+    let names: Vec<_> = bench.snapshot.identity_headers.iter().map(|name| &**name).collect();
+    assert_eq!(names, ["x-mail", "x-serial", "x-user"]);
 }
 
 #[test]

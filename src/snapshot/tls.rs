@@ -100,15 +100,17 @@ impl Policy {
     }
 }
 
-/// The names of the headers that the policies of `tls` forward, in lower case and with hyphens for underscores: the names
-/// that CGI and WSGI cannot tell from one another are one name.
+/// The names of the headers that the policies of `tls` forward, in lower case and with a hyphen for everything but letters and
+/// digits: the names that CGI and its like cannot tell from one another are one name.
 pub fn identity_headers(tls: &HostTable<Arc<HostTls>>) -> Arc<[Arc<str>]> {
     let mut names = BTreeSet::new();
     for (_, host) in tls.iter() {
         if let Policy::Require(auth) = &host.policy {
-            names.extend(
-                auth.settings.forward.headers.iter().map(|(name, _)| name.to_lowercase().replace('_', "-").into()),
-            );
+            let headers = auth.settings.forward.headers.iter();
+            names.extend(headers.map(|(name, _)| {
+                let dashed = name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+                Arc::from(dashed)
+            }));
         }
     }
     names.into_iter().collect()
