@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustls_pki_types::UnixTime;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, watch};
 
@@ -143,7 +144,8 @@ async fn start_control(
         tls: TlsContext::new()?,
     };
     let outputs = control::Outputs { current, published: published_sender, referenced: referenced_sender, reports };
-    tokio::spawn(control::run(World::awaiting(&sources), context, changes, outputs));
+    let clock = || i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+    tokio::spawn(control::run(World::awaiting(&sources), context, changes, outputs, clock));
     Ok((published, leadership))
 }
 
