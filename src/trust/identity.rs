@@ -89,7 +89,7 @@ impl Rule {
             && one_of(&self.dns, |pattern| dns().any(|name| pattern.matches(&name)))
             && one_of(&self.email, |pattern| emails().any(|address| pattern.matches(&address)))
             && one_of(&self.spiffe, |pattern| spiffe_id(&holder.uris).is_some_and(|id| pattern.matches(id)))
-            && one_of(&self.subject, |pattern| subject.is_some_and(|subject| pattern.matches(subject)))
+            && one_of(&self.subject, |pattern| subject.is_some_and(|subject| pattern.matches_name(subject)))
             && one_of(&self.uri, |pattern| holder.uris.iter().any(|uri| pattern.matches(uri)))
     }
 }
@@ -113,6 +113,37 @@ impl Pattern {
             Self::Suffix(end) => text.ends_with(end.as_str()),
         }
     }
+
+    /// As [`Self::matches`], for a name in RFC 4514's form: `CN=evil\,O=Shop` has one attribute, and so neither the end
+    /// `,O=Shop` nor a match of `CN=[^,]+,O=Shop`.
+    fn matches_name(&self, name: &str) -> bool {
+        match self {
+            Self::Regex(_) => self.matches(&hex_separators(name)),
+            Self::Suffix(end) => {
+                let before = name.strip_suffix(end.as_str()).unwrap_or_default();
+                let backslashes = before.bytes().rev().take_while(|byte| *byte == b'\\').count();
+                backslashes.is_multiple_of(2) && self.matches(name)
+            }
+            Self::Exact(_) | Self::Prefix(_) => self.matches(name),
+        }
+    }
+}
+
+/// The name with the escaped commas and plus signs of its values as `\2C` and `\2B`: what is left of them separates attributes.
+fn hex_separators(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut letters = name.chars();
+    while let Some(letter) = letters.next() {
+        out.push(letter);
+        if letter == '\\' {
+            match letters.next() {
+                Some(',') => out.push_str("2C"),
+                Some('+') => out.push_str("2B"),
+                other => out.extend(other),
+            }
+        }
+    }
+    out
 }
 
 /// Compiles matches; `fold` brings their texts into the form that the compared texts have.

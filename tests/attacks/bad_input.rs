@@ -1,5 +1,5 @@
-//! Bad input of every kind: the host refuses, and the report names object and field. (Authorities: class_f_bad_configuration.rs;
-//! revocation lists: class_j_revocation.rs; sizes: class_p_size.rs.)
+//! Bad input of every kind: the host refuses, and the report names object and field. (Authorities: `class_f_bad_configuration`;
+//! revocation lists: `class_j_revocation`; sizes: `class_p_size`.)
 
 use rcgen::KeyPair;
 use serde_json::{Value, json};
@@ -91,10 +91,42 @@ async fn a_bad_field_of_the_client_section_is_named() {
         ("revocation", json!({"crlRefs": [{"name": "gone"}]}), "spec.client.revocation.crlRefs[0]"),
         ("revocation", json!({"crlRefs": [{"name": "clients"}], "unknown": "Maybe"}), "spec.client.revocation.unknown"),
         ("caCertificateRefs", json!([{"kind": "Pod", "name": "x"}]), "spec.client.caCertificateRefs[0].kind"),
-        ("caCertificateRefs", json!([{"name": "gone"}]), "spec.client.caCertificateRefs[0]"),
     ] {
         let problems = refused(with(field, value.clone())).await;
         assert!(problems.iter().any(|problem| problem.starts_with(says)), "{field} {value}: {problems:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_authority_among_good_ones_is_left_out_and_named() {
+    let leaf = PKI.servers.issue(&[HOST], rcgen::ExtendedKeyUsagePurpose::ServerAuth).pem;
+    let with = |references: Value| {
+        client_tls("bad", &[HOST], json!({"caSecret": reference("clients"), "caCertificateRefs": references}))
+    };
+    let stage = Stage::new([secret("leaf", &[("cert", &leaf)])]).await;
+    for (references, says) in [
+        (json!([{"name": "gone"}]), "spec.client.caCertificateRefs[0]: Secret default/gone does not exist"),
+        (
+            json!([{"name": "others"}, {"name": "leaf"}]),
+            "spec.client.caCertificateRefs[1]: `cert` of Secret default/leaf",
+        ),
+        (
+            json!([{"kind": "ConfigMap", "name": "others"}]),
+            "spec.client.caCertificateRefs[0]: ConfigMap default/others does not exist",
+        ),
+    ] {
+        stage.apply([with(references.clone())]);
+        let problems = stage.problems("bad");
+        assert!(problems.iter().any(|problem| problem.starts_with(says)), "{references}: {problems:?}");
+        let others = references.to_string().contains("leaf");
+        for (certificate, expected) in [
+            (PKI.clients.client(), 200),
+            (PKI.others.client(), if others { 200 } else { 400 }),
+            (PKI.servers.client(), 400),
+        ] {
+            let attacker = Attacker::new(&rustls::version::TLS13, "h2", Some(&certificate));
+            assert_eq!(attacker.status(stage.https, HOST, HOST).await, Some(expected), "{references}");
+        }
     }
 }
 

@@ -16,12 +16,12 @@ use crate::stage::Stage;
 
 const HOST: &str = "mtls.test";
 
-fn ca(pem: &[String]) -> Value {
+fn ca(pem: &[&str]) -> Value {
     secret("ca", &[("cert", &pem.concat())])
 }
 
 fn both() -> Value {
-    ca(&[PKI.clients.certificate.pem(), PKI.others.certificate.pem()])
+    ca(&[&PKI.clients.certificate.pem(), &PKI.others.certificate.pem()])
 }
 
 /// After `change`, neither an open connection nor a session lets the holder of `certificate` in.
@@ -50,7 +50,7 @@ async fn class_b_a_session_ends_with_the_authority_that_vouched_for_it() {
     let certificate = PKI.clients.client();
     let objects = || vec![both(), client_tls("mtls", &[HOST], trusts("ca"))];
     ends("one of two authorities is removed", &certificate, objects(), |stage| {
-        stage.apply([ca(&[PKI.others.certificate.pem()])]);
+        stage.apply([ca(&[&PKI.others.certificate.pem()])]);
     })
     .await;
     ends("the Secret is replaced", &certificate, objects(), |stage| {
@@ -82,34 +82,92 @@ async fn class_b_a_session_ends_when_the_depth_is_tightened() {
     let root = Forger::root("root");
     let certificate = root.intermediate("intermediate").client(|_| ());
     let with = |depth| client_tls("mtls", &[HOST], json!({"caSecret": reference("ca"), "depth": depth}));
-    let before = vec![ca(&[root.pem.clone()]), with(1)];
+    let before = vec![ca(&[&root.pem]), with(1)];
     ends("depth 0", &certificate, before, |stage| stage.apply([with(0)])).await;
 }
 
 #[tokio::test]
-async fn class_b_a_session_ends_with_the_certificate_that_it_was_made_with() {
+async fn class_b_a_session_ends_when_a_rule_is_tightened() {
     let root = Forger::root("root");
-    let stage = Stage::new([ca(&[root.pem.clone()]), client_tls("mtls", &[HOST], trusts("ca"))]).await;
+    let with = |name: &str| {
+        let rule = json!({"dns": [{"exact": name}]});
+        client_tls("mtls", &[HOST], json!({"caSecret": reference("ca"), "identities": [rule]}))
+    };
+    let before = || vec![ca(&[&root.pem]), with("client.test")];
+    ends("another name", &root.client(|_| ()), before(), |stage| stage.apply([with("other.test")])).await;
+    ends("no name is allowed any more: the rule cannot be read", &root.client(|_| ()), before(), |stage| {
+        stage.apply([with("")]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn class_b_a_session_ends_with_the_revocation_of_its_certificate() {
+    let root = Forger::root("root");
+    let intermediate = root.intermediate_with("intermediate", |params| params.serial_number = Some(8.into()));
+    let certificate = intermediate.client(|params| params.serial_number = Some(9.into()));
+    let policy =
+        |revocation: Value| client_tls("mtls", &[HOST], json!({"caSecret": reference("ca"), "revocation": revocation}));
+    let lists = json!({"crlRefs": [{"name": "crls"}]});
+    let crls = |of_root: &[u64], of_intermediate: &[u64]| {
+        let text = format!("{}{}", root.crl(of_root, 3600), intermediate.crl(of_intermediate, 3600));
+        secret("crls", &[("ca.crl", &text)])
+    };
+    let before = || vec![ca(&[&root.pem]), crls(&[], &[]), policy(lists.clone())];
+    ends("the client is revoked", &certificate, before(), |stage| stage.apply([crls(&[], &[9])])).await;
+    ends("its intermediate is revoked", &certificate, before(), |stage| stage.apply([crls(&[8], &[])])).await;
+    ends("the lists are gone", &certificate, before(), |stage| stage.delete(Kind::Secret, "crls")).await;
+    let before = vec![ca(&[&root.pem]), crls(&[], &[9]), policy(Value::Null)];
+    ends("revocation is looked at", &certificate, before, |stage| stage.apply([policy(lists.clone())])).await;
+}
+
+#[tokio::test]
+async fn class_b_a_session_ends_where_the_handshake_itself_would_fail() {
+    let alert = |ca: &str| json!({"caSecret": reference(ca), "failure": {"type": "Alert"}});
+    let before = vec![client_tls("mtls", &[HOST], alert("clients"))];
+    ends("another authority", &PKI.clients.client(), before, |stage| {
+        stage.apply([client_tls("mtls", &[HOST], alert("others"))]);
+    })
+    .await;
+}
+
+/// Without any change, within seconds, neither an open connection nor a session lets the holder of `certificate` in.
+async fn ends_by_itself(stage: &Stage, certificate: &Certified) {
     let mut clients = Vec::new();
     for (version, alpn) in ways() {
-        let certificate = root.client(|params| ends_in(params, 1));
         let sessions = Arc::new(Stolen::default());
-        let attacker = Attacker::resuming(version, alpn, Some(&certificate), sessions.resumption());
+        let attacker = Attacker::resuming(version, alpn, Some(certificate), sessions.resumption());
         let mut open = attacker.connect(stage.https, HOST).await.connection;
         assert_eq!(open.status(HOST, "/").await, Some(200), "{version:?} {alpn}");
         assert!(!sessions.is_empty());
         clients.push((attacker, open));
     }
     for (attacker, mut open) in clients {
-        tokio::time::timeout(Duration::from_secs(5), async {
+        tokio::time::timeout(Duration::from_secs(6), async {
             while open.status(HOST, "/").await == Some(200) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
         .await
-        .expect("the certificate has expired, and the connection goes on");
+        .expect("its time is over, and the connection goes on");
         let passed = stage.passed();
         assert_eq!(attacker.status(stage.https, HOST, HOST).await, Some(400), "the session");
         assert_eq!(stage.passed(), passed);
     }
+}
+
+#[tokio::test]
+async fn class_b_a_session_ends_with_the_certificate_that_it_was_made_with() {
+    let root = Forger::root("root");
+    let stage = Stage::new([ca(&[&root.pem]), client_tls("mtls", &[HOST], trusts("ca"))]).await;
+    ends_by_itself(&stage, &root.client(|params| ends_in(params, 2))).await;
+}
+
+#[tokio::test]
+async fn class_b_a_session_ends_with_the_revocation_list_that_it_relied_on() {
+    let root = Forger::root("root");
+    let client = json!({"caSecret": reference("ca"), "revocation": {"crlRefs": [{"name": "crls"}]}});
+    let stage = Stage::new([ca(&[&root.pem]), client_tls("mtls", &[HOST], client)]).await;
+    stage.apply([secret("crls", &[("ca.crl", &root.crl(&[], 2))])]);
+    ends_by_itself(&stage, &root.client(|_| ())).await;
 }

@@ -1,6 +1,10 @@
 //! Class C: TLS for one host, the request for another (Traefik CVE-2022-23632 and GHSA-5r4w-85f3-pw66, Emissary
 //! CVE-2021-36371, Contour #1493).
 
+use portcullis::model::HostName;
+use portcullis::proxy::Settings;
+use serde_json::json;
+
 use crate::attacker::{Attacker, ways};
 use crate::client::{Connection, raw};
 use crate::objects::{client_tls, tls, trusts};
@@ -112,6 +116,37 @@ async fn class_c_no_sni_an_unknown_one_or_an_address_completes_no_handshake() {
 }
 
 #[tokio::test]
+async fn class_c_a_fallback_for_clients_without_sni_opens_no_other_host() {
+    let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    for (fallback, host, expected) in [
+        ("exact.test", "exact.test", Some(400)),
+        ("exact.test", "other.test", Some(421)),
+        ("open.test", "exact.test", Some(421)),
+        ("open.test", "open.test", Some(200)),
+        ("unknown.test", "open.test", None),
+        ("b.a.wild.test", "open.test", None),
+    ] {
+        let settings = Settings {
+            fallback_sni: HostName::parse(fallback),
+            http: vec![loopback],
+            https: vec![loopback],
+            ..Settings::default()
+        };
+        let objects = [tls("open", &OPEN), client_tls("exact", &["exact.test", "*.wild.test"], trusts("clients"))];
+        let stage = Stage::with(settings, objects).await;
+        stage.apply([client_tls("other", &["other.test"], trusts("others"))]);
+        for (version, alpn) in ways() {
+            let before = stage.passed();
+            let attacker = Attacker::new(version, alpn, None);
+            let status = attacker.status(stage.https, "127.0.0.1", host).await;
+            assert_eq!(status, expected, "{version:?} {alpn} {fallback} {host}");
+            assert_eq!(attacker.status(stage.https, "unknown.test", "open.test").await, None, "an SNI that is unknown");
+            assert_eq!(stage.passed() - before, usize::from(expected == Some(200)));
+        }
+    }
+}
+
+#[tokio::test]
 async fn class_c_an_sni_in_another_form_is_the_same_host() {
     let stage = stage().await;
     for (sni, host, expected) in [
@@ -194,4 +229,55 @@ async fn class_c_the_plaintext_port_serves_no_protected_host() {
     }
     assert_eq!(stage.passed(), 0);
     assert_eq!(connection.status("open.test", "/").await, Some(200));
+}
+
+#[tokio::test]
+async fn class_c_a_lax_mode_of_one_host_opens_no_stricter_one() {
+    let with = |name: &str, host: &str, more: serde_json::Value| {
+        let mut client = trusts("clients");
+        client.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        client_tls(name, &[host], client)
+    };
+    let stage = Stage::new([
+        with("require", "require.test", json!({})),
+        with("optional", "optional.test", json!({"mode": "Optional"})),
+        with("observe", "observe.test", json!({"mode": "Observe"})),
+        with("skip", "skip.test", json!({"skip_mtls_uri_regex": ["^/"]})),
+        with("forward", "forward.test", json!({"forward": {"clientCert": true}})),
+    ])
+    .await;
+    for (version, alpn) in ways() {
+        for (certificate, in_optional) in [(None, 200), (Some(&PKI.others.client()), 400)] {
+            let attacker = Attacker::new(version, alpn, certificate);
+            for (sni, own) in [("optional.test", in_optional), ("observe.test", 200), ("skip.test", 200)] {
+                let status = attacker.status(stage.https, sni, sni).await;
+                assert_eq!(status, Some(own), "{version:?} {alpn} {sni}");
+                let before = stage.passed();
+                for host in ["require.test", "forward.test", "REQUIRE.test.:443"] {
+                    let status = attacker.status(stage.https, sni, host).await;
+                    assert_eq!(status, Some(421), "{version:?} {alpn} {sni} {host}");
+                }
+                assert_eq!(stage.passed(), before);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn class_c_requests_in_one_write_and_upgrades_are_judged_one_by_one() {
+    let stage = stage().await;
+    let attacker = Attacker::new(&rustls::version::TLS12, "http/1.1", None);
+    let behind =
+        "GET / HTTP/1.1\r\nHost: open.test\r\n\r\nGET / HTTP/1.1\r\nHost: exact.test\r\nConnection: close\r\n\r\n";
+    let answers = attacker.raw(stage.https, "open.test", behind).await;
+    assert!(answers.starts_with("HTTP/1.1 200 ") && answers.contains("HTTP/1.1 421 "), "{answers}");
+    assert_eq!(stage.passed(), 1);
+    for (sni, expected) in [("open.test", "421"), ("exact.test", "400")] {
+        let upgrade = "GET / HTTP/1.1\r\nHost: exact.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+        let close = "GET / HTTP/1.1\r\nHost: exact.test\r\nConnection: close\r\n\r\n";
+        let answer = attacker.raw(stage.https, sni, &format!("{upgrade}{close}")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{sni}: {answer}");
+    }
+    assert_eq!(stage.passed(), 1);
 }

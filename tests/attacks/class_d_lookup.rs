@@ -27,8 +27,7 @@ impl Chance {
 
     /// A host of one to four labels; the names are few, so that hosts and wildcards meet.
     fn host(&mut self) -> String {
-        let labels: Vec<_> =
-            (0..=self.below(4)).map(|_| format!("{}", char::from(b'a' + self.below(9) as u8))).collect();
+        let labels: Vec<_> = (0..=self.below(4)).map(|_| &"abcdefghi"[self.below(9)..][..1]).collect();
         format!("{}.n{}.test", labels.join("."), self.below(40))
     }
 

@@ -1,5 +1,8 @@
 //! Class F: configuration that cannot be honoured opens a host (Traefik CVE-2022-46153, Caddy CVE-2026-27586, kgateway #14280).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use portcullis::model::Kind;
 use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
@@ -92,7 +95,8 @@ async fn class_f_a_missing_ca_secret_refuses_everyone() {
 
     let stage = Stage::new([tls("open", &["open.test"]), good_ca(), good()]).await;
     stage.delete(Kind::Secret, "ca");
-    assert_eq!(stage.problems("mtls"), ["spec.client.caSecret: Secret default/ca does not exist"]);
+    let problems = stage.problems("mtls");
+    assert!(problems[0].starts_with("spec.client.caSecret: Secret default/ca does not exist"), "{problems:?}");
     refuses_everyone(&stage, "deleted").await;
     stage.restart();
     refuses_everyone(&stage, "deleted, then restarted").await;
@@ -154,4 +158,41 @@ async fn class_f_of_two_objects_for_one_host_the_later_opens_nothing() {
     stage.apply([secret("ca", &[("cert", "")])]);
     refuses_everyone(&stage, "the owner is broken").await;
     assert_eq!(stage.passed(), 1, "only the open host was served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_f_a_host_is_never_open_while_objects_change() {
+    let stage = Stage::new([tls("open", &["open.test"]), good_ca(), good()]).await;
+    let stop = AtomicBool::new(false);
+    let change = async {
+        for round in 0..60u8 {
+            match round % 6 {
+                0 => stage.delete(Kind::Secret, "ca"),
+                1 => stage.apply([good_ca()]),
+                2 => stage.apply([client_tls("mtls", &[HOST], trusts("others"))]),
+                // In one step from one object to another.
+                3 => stage.apply([good(), client_tls("second", &[HOST], trusts("clients"))]),
+                4 => stage.delete(Kind::ApisixTls, "second"),
+                _ => stage.apply([good()]),
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let attack = async |alpn: &str| {
+        let mut tries = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let attacker = Attacker::new(&rustls::version::TLS13, alpn, None);
+            for sni in [HOST, "open.test"] {
+                let status = attacker.status(stage.https, sni, HOST).await;
+                assert!(matches!(status, None | Some(400 | 421)), "{alpn} {sni}: {status:?}");
+                tries += 1;
+            }
+            assert_eq!(Connection::plain(stage.http).await.status(HOST, "/").await, Some(421), "plaintext");
+        }
+        tries
+    };
+    let ((), one, two) = tokio::join!(change, attack("http/1.1"), attack("h2"));
+    assert!(one > 10 && two > 10, "{one} {two}: too few tries to show anything");
+    assert_eq!(stage.passed(), 0);
 }

@@ -1,4 +1,4 @@
-//! Class G: a client says who it is in headers of its own (OpenShift CVE-2026-46579, Fortinet CVE-2026-35616). One try for each
+//! Class G: a client says who it is in headers of its own (`OpenShift` CVE-2026-46579, Fortinet CVE-2026-35616). One try for each
 //! kind of connection; tests/proxy has every spelling.
 
 use serde_json::json;

@@ -131,6 +131,12 @@ async fn class_h_a_subject_cannot_be_completed_from_within_a_value() {
         vec![("evil,O=Shop", vec![]), ("evil\\,O=Shop", vec![]), ("O=Shop", vec![])],
     )
     .await;
+    rule(
+        json!({"subject": [{"regex": "CN=[^,]+,O=Shop"}, {"regex": "CN=.*,O=Shop"}, {"regex": "CN=a\\\\2Cb"}]}),
+        vec![("a,b", vec![])],
+        vec![("evil,O=Shop", vec![]), ("evil\\,O=Shop", vec![]), ("evil+O=Shop", vec![]), ("a2Cb", vec![])],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -125,26 +125,36 @@ async fn class_j_the_revoking_list_counts_among_all_that_there_are() {
 }
 
 #[tokio::test]
-async fn class_j_lists_that_cannot_be_read_refuse_everyone() {
+async fn class_j_a_list_that_cannot_be_read_counts_as_unknown_and_is_named() {
     let Chain { client, root, .. } = chain();
-    let stage = Stage::new([secret("ca", &[("cert", &root.pem)]), policy("Chain", "Allow")]).await;
-    let mut problems = vec![stage.problems("mtls")];
+    let stage = Stage::new([secret("ca", &[("cert", &root.pem)])]).await;
+    let attacker = Attacker::new(&rustls::version::TLS13, "h2", Some(&client));
     let garbage = "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n";
-    for entries in [vec![("ca.crl", "")], vec![("ca.crl", garbage)], vec![("ca.crl", &root.pem)], vec![("other", "")]] {
-        stage.apply([secret("crls", &entries)]);
-        for _ in 0..2 {
-            problems.push(stage.problems("mtls"));
-            let attacker = Attacker::new(&rustls::version::TLS13, "h2", Some(&client));
-            let status = attacker.status(stage.https, HOST, HOST).await;
-            assert!(matches!(status, None | Some(400)), "{entries:?} {status:?}");
-            stage.restart();
+    for entries in [
+        None,
+        Some(vec![("ca.crl", "")]),
+        Some(vec![("ca.crl", garbage)]),
+        Some(vec![("ca.crl", &root.pem)]),
+        Some(vec![("other", "")]),
+    ] {
+        if let Some(entries) = &entries {
+            stage.apply([secret("crls", entries)]);
         }
-    }
-    assert_eq!(stage.passed(), 0);
-    for problem in problems {
-        let named = problem
-            .iter()
-            .any(|text| text.starts_with("spec.client.revocation.crlRefs[0]") && text.contains("default/crls"));
-        assert!(named, "{problem:?}");
+        for (unknown, passes) in [("Refuse", false), ("Allow", true)] {
+            stage.apply([policy("Chain", unknown)]);
+            for _ in 0..2 {
+                let before = stage.passed();
+                let status = attacker.status(stage.https, HOST, HOST).await;
+                let expected = if passes { status == Some(200) } else { matches!(status, None | Some(400)) };
+                assert!(expected, "{entries:?} {unknown}: {status:?}");
+                assert_eq!(stage.passed() - before, usize::from(passes));
+                let problems = stage.problems("mtls");
+                let named = |text: &String| {
+                    text.starts_with("spec.client.revocation.crlRefs[0]: ") && text.contains("default/crls")
+                };
+                assert!(problems.iter().any(named), "{entries:?} {unknown}: {problems:?}");
+                stage.restart();
+            }
+        }
     }
 }

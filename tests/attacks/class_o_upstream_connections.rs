@@ -1,4 +1,4 @@
-//! Class O: a connection to an upstream that was authenticated for one client serves another (HAProxy #3195). Connections to
+//! Class O: a connection to an upstream that was authenticated for one client serves another (`HAProxy` #3195). Connections to
 //! upstreams carry no identity here, there is no TLS on them: a request says for itself whose it is. What must not happen is that
 //! a client's identity stays behind on a connection that others use after it.
 

@@ -1,7 +1,7 @@
 //! Interoperation with the TLS clients that people use: each connects to one host without a certificate, with one of a stranger,
 //! and with a good one, twice each time, and says what it got and whether the second session was resumed.
 //!
-//! Not part of plain `cargo test`, because it needs the clients: curl, Go, Python, Node, a JDK and GnuTLS. `e2e/run` installs
+//! Not part of plain `cargo test`, because it needs the clients: curl, Go, Python, Node, a JDK and `gnutls-cli`. `e2e/run` installs
 //! them and runs `cargo test --test interop`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
