@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls_pki_types::UnixTime;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -18,6 +19,9 @@ const PACE: Duration = Duration::from_millis(10);
 /// How long a change waits for the Secrets and `ConfigMap`s that it names for the first time: a fetch takes milliseconds. After that it is
 /// published as it is, which refuses the hosts concerned.
 const FETCH: Duration = Duration::from_secs(1);
+
+/// How often the clock is looked at: it may be set, and a suspended machine's timers stand still.
+const CHECK: Duration = Duration::from_secs(60);
 
 /// What the control loop tells the others.
 #[derive(Debug)]
@@ -35,18 +39,16 @@ pub(super) struct Outputs {
 /// Runs until every source is gone. The only place where state changes: whatever arrived meanwhile goes into one
 /// compilation.
 pub(super) async fn run(world: World, context: Context, mut changes: mpsc::Receiver<Change>, outputs: Outputs) {
-    let mut control = Control { answered: BTreeSet::new(), context, dirty: false, outputs, world };
+    let mut control = Control { answered: BTreeSet::new(), context, dirty: false, outputs, outdated: None, world };
     let mut next = Instant::now();
     let mut patience = None;
     loop {
-        let received = match patience {
-            None => Ok(changes.recv().await),
-            Some(end) => timeout_at(end, changes.recv()).await,
-        };
-        match received {
+        let wait = Instant::now() + control.outdated.map_or(CHECK, |at| until(at).min(CHECK));
+        match timeout_at(patience.unwrap_or(wait), changes.recv()).await {
             Ok(Some(change)) => control.take(change),
             Ok(None) => return,
-            Err(_) => control.answered.clone_from(&control.world.referenced()), // waited long enough
+            Err(_) if patience.is_some() => control.answered = control.world.referenced(), // waited long enough
+            Err(_) => control.dirty |= control.outdated.is_some_and(|at| now() >= at),
         }
         sleep_until(next).await;
         while let Ok(change) = changes.try_recv() {
@@ -72,7 +74,19 @@ struct Control {
     /// Whether the world differs from the published snapshot.
     dirty: bool,
     outputs: Outputs,
+    /// When the report is no longer right because time has passed, in seconds since the epoch.
+    outdated: Option<i64>,
     world: World,
+}
+
+/// Seconds since the epoch.
+fn now() -> i64 {
+    i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// How long it is until `at`, in seconds since the epoch.
+fn until(at: i64) -> Duration {
+    Duration::from_secs(u64::try_from(at.saturating_sub(now())).unwrap_or(0))
 }
 
 impl Control {
@@ -124,7 +138,8 @@ impl Control {
 
     fn publish(&mut self) {
         let started = Instant::now();
-        let compiled = compile(&self.world, &self.context, &self.outputs.current.load());
+        let compiled = compile(&self.world, &self.context, &self.outputs.current.load(), now());
+        self.outdated = compiled.next;
         let generation = compiled.snapshot.generation;
         self.outputs.current.store(Arc::new(compiled.snapshot));
         // After the store: a condition that says Programmed is true when it is written.

@@ -40,7 +40,7 @@ fn tell(object: &ObjectRef, problem: &Problem, manifests: Option<&Manifests>) {
     let Problem { effect, invalid } = problem;
     match effect {
         Effect::Refused => tracing::error!(reason = invalid.reason.as_str(), "{place}{object} is refused: {invalid}"),
-        Effect::Stale | Effect::Unresolved => {
+        Effect::Stale | Effect::Unresolved | Effect::Warning => {
             tracing::warn!(reason = invalid.reason.as_str(), "{place}{object}: {invalid}");
         }
     }

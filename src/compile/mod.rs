@@ -5,8 +5,12 @@
 //! disappears goes on serving its last good value.
 
 mod attach;
+mod certificate;
+mod data;
+mod policy;
 mod report;
 mod routes;
+mod shared;
 mod tls;
 mod tls_config;
 mod upstreams;
@@ -14,7 +18,7 @@ mod upstreams;
 use std::sync::Arc;
 
 pub use report::{Condition, ObjectReport, Report};
-pub use tls_config::{TlsContext, server_config};
+pub use tls_config::{Handshake, TlsContext, server_config};
 
 use crate::snapshot::{Snapshot, identity_headers};
 use crate::world::World;
@@ -33,20 +37,22 @@ pub struct Context {
 /// A compiled world.
 #[derive(Debug)]
 pub struct Compiled {
+    /// When the report has to be made again because time has passed, in seconds since the epoch; `None` for never.
+    pub next: Option<i64>,
     /// What became of every object that is ours.
     pub report: Report,
     /// What the proxy reads.
     pub snapshot: Snapshot,
 }
 
-/// Compiles `world`. Equal worlds give equal dumps, whatever `previous` was, but for certificates that have disappeared.
-pub fn compile(world: &World, context: &Context, previous: &Snapshot) -> Compiled {
+/// Compiles `world` at the time `now`, in seconds since the epoch, which only the report depends on. Equal worlds give equal dumps, whatever `previous` was, but for certificates that have disappeared.
+pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) -> Compiled {
     let mut report = Report::default();
-    let tls = tls::compile(world, context, previous, &mut report);
+    let (tls, next) = tls::compile(world, context, previous, now, &mut report);
     let (routes, carried) = routes::compile(world, context, previous, &mut report);
     let identity_headers = identity_headers(&tls);
     let snapshot = Snapshot { carried, generation: previous.generation + 1, identity_headers, routes, tls };
-    Compiled { report, snapshot }
+    Compiled { next, report, snapshot }
 }
 
 #[cfg(test)]

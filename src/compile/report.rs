@@ -39,24 +39,22 @@ impl ObjectReport {
     /// The conditions of the object, in this order:
     /// - `Accepted`: false when the object or part of it is refused (APISIX's type; reason `Accepted` or the cause);
     /// - `ResolvedRefs`: false when a Secret, Service or port is missing or unusable;
-    /// - `Programmed`: true when the running proxy serves the object as written.
+    /// - `Programmed`: true when the running proxy serves the object as written. Its message then holds what needs attention
+    ///   soon, and its reason is that of the first such warning.
     pub fn conditions(&self) -> [Condition; 3] {
         use crate::model::Reason::{Conflict, InvalidSpec, Unsupported};
-        let is_spec = |p: &&Problem| matches!(p.invalid.reason, Conflict | InvalidSpec | Unsupported);
-        let own = self.first(|p| is_spec(p) && p.effect == Effect::Refused);
-        let reference = self.first(|p| !is_spec(p) || p.effect == Effect::Unresolved);
-        let any = self.first(|_| true);
+        let is_spec = |p: &Problem| matches!(p.invalid.reason, Conflict | InvalidSpec | Unsupported);
+        let of = |wanted: &dyn Fn(&Problem) -> bool| self.problems.iter().filter(|p| wanted(p)).collect::<Vec<_>>();
+        let own = of(&|p| is_spec(p) && p.effect == Effect::Refused);
+        let reference = of(&|p| p.effect != Effect::Warning && (!is_spec(p) || p.effect == Effect::Unresolved));
         [
             Self::condition("Accepted", "Accepted", "the object is valid", &own),
             Self::condition("ResolvedRefs", "ResolvedRefs", "every reference is resolved", &reference),
-            Self::condition("Programmed", "Programmed", "the proxy serves this object", &any),
+            Self::condition("Programmed", "Programmed", "the proxy serves this object", &of(&|_| true)),
         ]
     }
 
-    fn first(&self, wanted: impl Fn(&&Problem) -> bool) -> Vec<&Problem> {
-        self.problems.iter().filter(wanted).collect()
-    }
-
+    /// Warnings alone do not make a condition false.
     fn condition(kind: &'static str, good: &'static str, message: &str, problems: &[&Problem]) -> Condition {
         match problems.first() {
             None => Condition { kind, message: message.to_owned(), reason: good, status: true },
@@ -64,7 +62,7 @@ impl ObjectReport {
                 kind,
                 message: problems.iter().map(|p| p.invalid.to_string()).collect::<Vec<_>>().join("; "),
                 reason: first.invalid.reason.as_str(),
-                status: false,
+                status: problems.iter().all(|p| p.effect == Effect::Warning),
             },
         }
     }

@@ -3,23 +3,15 @@
 
 use std::sync::Arc;
 
-use rustls::sign::CertifiedKey;
-
 use super::attach::Attached;
-use super::{Context, ObjectReport, Report, attach, server_config};
+use super::shared::Shared;
+use super::{Context, ObjectReport, Report, attach};
 use crate::model::{
-    ClientAuthRef, Effect, HostPattern, Invalid, Kind, Meta, ObjectKey, ObjectRef, Problem, Reason, SourceId, TlsHost,
+    Effect, HostPattern, Invalid, Kind, Meta, ObjectKey, ObjectRef, Problem, Reason, SourceId, TlsHost, Validated,
+    Validity,
 };
-use crate::snapshot::{ClientAuth, HostTable, HostTls, Inputs, Policy, Snapshot};
-use crate::trust::Anchors;
+use crate::snapshot::{HostTable, HostTls, Inputs, Policy, ServerCertificate, Snapshot};
 use crate::world::{Observed, World};
-
-/// The keys of a certificate's Secret, in the order they are looked up (APISIX's).
-const CERTIFICATE_KEYS: [(&str, &str); 2] = [("cert", "key"), ("tls.crt", "tls.key")];
-
-/// The keys of a client CA Secret, in the order they are looked up. APISIX looks at `tls.crt` before `ca.crt`, and so takes
-/// the leaf of a Secret made by cert-manager for the CA.
-const CA_KEYS: [&str; 3] = ["cert", "ca.crt", "tls.crt"];
 
 struct Claim<'a> {
     key: &'a ObjectKey,
@@ -57,12 +49,16 @@ impl<'a> Claim<'a> {
     }
 }
 
+/// Compiles the hosts; also says when the report has to be made again because time has passed.
 pub(super) fn compile(
     world: &World,
     context: &Context,
     previous: &Snapshot,
+    now: i64,
     report: &mut Report,
-) -> HostTable<Arc<HostTls>> {
+) -> (HostTable<Arc<HostTls>>, Option<i64>) {
+    let mut shared = Shared::new(world, context, previous);
+    let mut next: Option<i64> = None;
     let mut claims: Vec<_> = world.tls().filter_map(|object| Claim::new(world, context, object)).collect();
     claims.sort_by(|a, b| a.order().cmp(&b.order()));
     let mut table: HostTable<Arc<HostTls>> = HostTable::default();
@@ -75,9 +71,11 @@ pub(super) fn compile(
             // Nothing is parsed or built again where nothing that made it has changed.
             let host = match carried.filter(|old| old.inputs.same(&inputs)) {
                 Some(old) => old.clone(),
-                None => Arc::new(host_tls(world, context, claim, carried, inputs)),
+                None => Arc::new(host_tls(claim, carried, inputs, &mut shared)),
             };
-            problems.extend(host.problems.iter().cloned());
+            let (dated, change) = dated(&host, now);
+            next = next.into_iter().chain(change).min();
+            problems.extend(host.problems.iter().cloned().chain(dated));
             for pattern in hosts {
                 table.insert(&pattern, host.clone());
             }
@@ -86,7 +84,7 @@ pub(super) fn compile(
         let object = ObjectRef { kind: Kind::ApisixTls, key: claim.key.clone() };
         report.objects.insert(object, ObjectReport { meta: claim.meta, problems, source: claim.source });
     }
-    table
+    (table, next)
 }
 
 /// The hosts that the object owns: those no older object has.
@@ -96,7 +94,6 @@ fn claim_hosts(
     table: &mut HostTable<Arc<HostTls>>,
     problems: &mut Vec<Problem>,
 ) -> Vec<HostPattern> {
-    let refused = |invalid: Invalid| Problem { effect: Effect::Refused, invalid };
     let tls = match &claim.observed.value {
         Ok(tls) => tls,
         Err(why) => {
@@ -137,118 +134,153 @@ fn inputs(world: &World, claim: &Claim<'_>) -> Inputs {
     inputs
 }
 
-fn host_tls(
-    world: &World,
-    context: &Context,
-    claim: &Claim<'_>,
-    carried: Option<&Arc<HostTls>>,
-    inputs: Inputs,
-) -> HostTls {
-    let mut problems = Vec::new();
-    let mut refused = |invalid: &Invalid| {
-        problems.push(Problem { effect: Effect::Refused, invalid: invalid.clone() });
-    };
-    let last_good = carried.and_then(|old| old.certificate.clone());
-    let value = claim.unknown_class.as_ref().map_or(claim.observed.value.as_ref(), Err);
-    let (policy, certificate, stale) = match value {
+fn host_tls(claim: &Claim<'_>, carried: Option<&Arc<HostTls>>, inputs: Inputs, shared: &mut Shared<'_>) -> HostTls {
+    let carried = carried.map_or(&[][..], |old| &old.certificates);
+    let tls = match claim.unknown_class.as_ref().map_or(claim.observed.value.as_ref(), Err) {
+        Ok(tls) => tls,
         // The object itself was reported when its hosts were claimed.
-        Err(why) => (Policy::Refuse(Arc::new(why.clone())), last_good.ok_or_else(|| why.clone()), None),
-        Ok(tls) => {
-            let policy = policy(world, tls, carried).unwrap_or_else(|why| {
-                refused(&why);
-                Policy::Refuse(Arc::new(why))
-            });
-            match (
-                tls.certificates.clone().map_err(|why| *why).and_then(|keys| certificate(world, context, &keys[0])),
-                last_good,
-            ) {
-                (Ok(certificate), _) => (policy, Ok(certificate), None),
-                // A certificate that disappears or breaks goes on serving its last good value: that lets nobody in.
-                (Err(why), Some(last_good)) => (policy, Ok(last_good), Some(why)),
-                (Err(why), None) => {
-                    refused(&why);
-                    (policy, Err(why), None)
-                }
-            }
+        Err(why) => {
+            let why = Arc::new(why.clone());
+            return HostTls {
+                certificates: carried.to_vec(),
+                inputs,
+                object: claim.key.clone(),
+                policy: Policy::Refuse(why.clone()),
+                problems: Vec::new(),
+                protocols: None,
+                server: Err(why),
+                validities: Arc::default(),
+            };
         }
     };
+    let mut problems = Vec::new();
+    let mut validities = Arc::default();
+    let policy = match &tls.client_auth {
+        Ok(None) => Ok(Policy::Open),
+        Ok(Some(client)) => shared.policy(client).map(|policy| {
+            problems.extend(policy.problems.iter().cloned());
+            validities = policy.validities;
+            Policy::Require(policy.auth)
+        }),
+        Err(why) => Err(why.clone()),
+    };
+    let protocols = tls.protocols.as_ref().map(|protocols| *protocols).map_err(|why| (**why).clone());
+    let refusals = [policy.as_ref().err(), protocols.as_ref().err()];
+    problems.extend(refusals.into_iter().flatten().map(|why| refused(why.clone())));
+    let policy = policy.unwrap_or_else(|why| Policy::Refuse(Arc::new(why)));
+    let certificates = certificates(tls, carried, shared, &mut problems);
     let auth = match &policy {
         Policy::Open => Ok(None),
-        Policy::Refuse(why) => Err(why.clone()),
+        Policy::Refuse(why) => Err((**why).clone()),
         Policy::Require(auth) => Ok(Some(auth)),
     };
     let server = auth.and_then(|auth| {
-        let certificate = certificate.as_ref().map_err(|why| Arc::new(why.clone()))?;
-        server_config(&context.tls, certificate, auth).map(Arc::new).map_err(|error| {
+        let protocols = protocols.clone()?;
+        let certificates = certificates.as_ref().map_err(Clone::clone)?;
+        shared.config(certificates, auth, protocols).map_err(|error| {
             let why = Invalid::new(Reason::InvalidCertificate, "spec.secret", error.to_string());
-            refused(&why);
-            Arc::new(why)
+            problems.push(refused(why.clone()));
+            why
         })
     });
-    if let Some(mut why) = stale {
-        why.message = format!("{}; the last good certificate is still served", why.message);
-        problems.push(Problem { effect: Effect::Stale, invalid: why });
-    }
-    HostTls { certificate: certificate.ok(), inputs, object: claim.key.clone(), policy, problems, server }
-}
-
-fn policy(world: &World, tls: &TlsHost, carried: Option<&Arc<HostTls>>) -> Result<Policy, Invalid> {
-    match tls.client_auth.as_ref().map_err(Clone::clone)? {
-        None => Ok(Policy::Open),
-        Some(client) => client_auth(world, client, carried).map(Policy::Require),
+    HostTls {
+        certificates: certificates.unwrap_or_default(),
+        inputs,
+        object: claim.key.clone(),
+        policy,
+        problems,
+        protocols: protocols.ok(),
+        server: server.map_err(Arc::new),
+        validities,
     }
 }
 
-fn client_auth(
-    world: &World,
-    client: &ClientAuthRef,
-    carried: Option<&Arc<HostTls>>,
-) -> Result<Arc<ClientAuth>, Invalid> {
-    let field = &*client.authorities[0].field;
-    let key = &client.authorities[0].object.key;
-    let secret = secret(world, key, field)?;
-    let Some((name, pem)) = CA_KEYS.iter().find_map(|name| Some((name, secret.get(name)?))) else {
-        let message =
-            format!("Secret {key} has none of the keys `cert`, `ca.crt` and `tls.crt`; all clients are refused");
-        return Err(Invalid::new(Reason::InvalidCaCertificate, field, message));
+fn refused(invalid: Invalid) -> Problem {
+    Problem { effect: Effect::Refused, invalid }
+}
+
+/// The certificates of a host. One that disappears or breaks goes on serving its last good value, which is in `carried`: that
+/// lets nobody in.
+///
+/// # Errors
+/// When there is none to serve.
+fn certificates(
+    tls: &TlsHost,
+    carried: &[ServerCertificate],
+    shared: &mut Shared<'_>,
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<ServerCertificate>, Invalid> {
+    let stale = |mut invalid: Invalid| {
+        invalid.message.push_str("; the last good certificate is still served");
+        Problem { effect: Effect::Stale, invalid }
     };
-    let anchors = Anchors::from_pem(pem).map_err(|why| {
-        let message = format!("`{name}` of Secret {key}: {why}; all clients are refused");
-        Invalid::new(Reason::InvalidCaCertificate, field, message)
-    })?;
-    let auth =
-        ClientAuth::new(anchors, None, client.settings.clone()).map_err(|why| Invalid::spec("spec.client", why))?;
-    // Equal settings share one value, so that the memory of a rotated Secret with the same content is not held twice.
-    match carried.map(|old| &old.policy) {
-        Some(Policy::Require(old)) if old.id == auth.id => Ok(old.clone()),
-        _ => Ok(Arc::new(auth)),
-    }
-}
-
-fn certificate(world: &World, context: &Context, key: &ObjectKey) -> Result<Arc<CertifiedKey>, Invalid> {
-    let field = "spec.secret";
-    let secret = secret(world, key, field)?;
-    let invalid = |message: String| Invalid::new(Reason::InvalidCertificate, field, message);
-    for (certificate, private) in CERTIFICATE_KEYS {
-        match (secret.get(certificate), secret.get(private)) {
-            (Some(certificate), Some(private)) => {
-                return context
-                    .tls
-                    .certified_key(certificate, private)
-                    .map_err(|why| invalid(format!("Secret {key}: {why}")));
+    let mut found = Vec::new();
+    let mut failed = Vec::new();
+    match &tls.certificates {
+        Err(why) => failed.push((**why).clone()),
+        Ok(secrets) => {
+            for (index, secret) in secrets.iter().enumerate() {
+                let why = match shared.certificate(secret) {
+                    Ok(certificate) => {
+                        found.push(certificate);
+                        continue;
+                    }
+                    Err(failed) => failed.at(&certificate_field(index)),
+                };
+                match carried.iter().find(|old| old.secret == *secret) {
+                    Some(old) => {
+                        found.push(old.clone());
+                        problems.push(stale(why));
+                    }
+                    None => failed.push(why),
+                }
             }
-            (None, None) => {}
-            (Some(_), None) => return Err(invalid(format!("Secret {key} has `{certificate}` but no `{private}`"))),
-            (None, Some(_)) => return Err(invalid(format!("Secret {key} has `{private}` but no `{certificate}`"))),
         }
     }
-    Err(invalid(format!("Secret {key} has neither `cert` and `key` nor `tls.crt` and `tls.key`")))
+    if !found.is_empty() {
+        problems.extend(failed.into_iter().map(|mut invalid| {
+            invalid.message.push_str("; the other certificates are served");
+            Problem { effect: Effect::Unresolved, invalid }
+        }));
+        return Ok(found);
+    }
+    if !carried.is_empty() {
+        problems.extend(failed.into_iter().map(stale));
+        return Ok(carried.to_vec());
+    }
+    problems.extend(failed.iter().cloned().map(refused));
+    let none = || Invalid::spec("spec.secret", "must name a Secret");
+    Err(failed.into_iter().next().unwrap_or_else(none))
 }
 
-fn secret<'a>(world: &'a World, key: &ObjectKey, field: &str) -> Result<&'a crate::model::Data, Invalid> {
-    match world.data(&ObjectRef { kind: Kind::Secret, key: key.clone() }).map(|secret| &secret.value) {
-        Some(Ok(secret)) => Ok(secret),
-        Some(Err(why)) => Err(Invalid::new(why.reason, field, format!("Secret {key}: {}", why.message))),
-        None => Err(Invalid::new(Reason::RefNotFound, field, format!("Secret {key} does not exist"))),
+fn certificate_field(index: usize) -> String {
+    index.checked_sub(1).map_or_else(|| "spec.secret".to_owned(), |index| format!("spec.additionalSecrets[{index}]"))
+}
+
+/// How long everything is valid that a host is made from.
+fn validities(host: &HostTls) -> impl Iterator<Item = Validity> {
+    let field = |certificate: &ServerCertificate| {
+        let secrets = host.certificates.iter().position(|other| other.secret == certificate.secret);
+        certificate_field(secrets.unwrap_or_default())
+    };
+    let own = host.certificates.iter().map(move |certificate| Validity {
+        field: field(certificate).into(),
+        kind: Validated::ServerCertificate,
+        not_after: certificate.not_after,
+        not_before: certificate.not_before,
+        what: format!("the certificate {} of Secret {}", certificate.subject, certificate.secret),
+    });
+    own.chain(host.validities.iter().cloned())
+}
+
+/// What time makes of a host: the problems at `now`, and when they change.
+fn dated(host: &HostTls, now: i64) -> (Vec<Problem>, Option<i64>) {
+    let all: Vec<_> = validities(host).collect();
+    let mut problems: Vec<_> = all.iter().filter_map(|validity| validity.problem(now)).collect();
+    let mut authorities = all.iter().filter(|validity| validity.kind == Validated::Authority).peekable();
+    if authorities.peek().is_some() && authorities.all(|authority| !authority.holds(now)) {
+        let message = "every authority has expired or is not yet valid; all clients are refused";
+        problems.push(refused(Invalid::new(Reason::InvalidCaCertificate, "spec.client", message)));
     }
+    (problems, all.iter().filter_map(|validity| validity.next(now)).min())
 }

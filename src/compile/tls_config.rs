@@ -6,14 +6,16 @@ use std::sync::Arc;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, ProducesTickets};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, PeerMisbehaved, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::model::Mode;
+use crate::model::{Alpn, Mode, Protocols, TlsVersions};
 use crate::snapshot::{ClientAuth, PolicyId, Rejection};
 use crate::trust::{self, Cause};
 
@@ -62,8 +64,18 @@ impl TlsContext {
     }
 }
 
-/// The server's side of the handshake for hosts with this certificate: TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, session
-/// tickets bound to the policy, no early data.
+/// What a handshake is made of.
+#[derive(Debug)]
+pub struct Handshake<'a> {
+    /// The host's certificates; the first one whose key fits the client's signature algorithms is shown. Not empty.
+    pub certificates: Vec<Arc<CertifiedKey>>,
+    /// What clients must prove, where they must prove anything.
+    pub client_auth: Option<&'a Arc<ClientAuth>>,
+    /// Which protocols are offered.
+    pub protocols: Protocols,
+}
+
+/// The server's side of a handshake. Session tickets are bound to the policy; there is no early data.
 ///
 /// With `client_auth` the handshake asks for a client certificate and completes whatever the client sends (unless the
 /// policy has it fail with an alert): the chain is
@@ -73,13 +85,14 @@ impl TlsContext {
 ///
 /// # Errors
 /// When rustls refuses the combination.
-pub fn server_config(
-    context: &TlsContext,
-    certificate: &CertifiedKey,
-    client_auth: Option<&Arc<ClientAuth>>,
-) -> Result<ServerConfig, rustls::Error> {
-    let builder =
-        ServerConfig::builder_with_provider(context.provider.clone()).with_safe_default_protocol_versions()?;
+pub fn server_config(context: &TlsContext, handshake: Handshake<'_>) -> Result<ServerConfig, rustls::Error> {
+    let Handshake { certificates, client_auth, protocols } = handshake;
+    let versions: &[&SupportedProtocolVersion] = match protocols.versions {
+        TlsVersions::Both => &[&TLS13, &TLS12],
+        TlsVersions::Tls12 => &[&TLS12],
+        TlsVersions::Tls13 => &[&TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(context.provider.clone()).with_protocol_versions(versions)?;
     let builder = match client_auth {
         None => builder.with_no_client_auth(),
         Some(auth) => builder.with_client_cert_verifier(Arc::new(AskForCertificate {
@@ -88,8 +101,13 @@ pub fn server_config(
             subjects: auth.requirements.anchors.subjects().map(DistinguishedName::from).collect(),
         })),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.clone())));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let mut config = builder.with_cert_resolver(Arc::new(ByAlgorithm(certificates)));
+    let alpn: &[&[u8]] = match protocols.alpn {
+        Alpn::Both => &[b"h2", b"http/1.1"],
+        Alpn::Http1 => &[b"http/1.1"],
+        Alpn::Http2 => &[b"h2"],
+    };
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Arc::new(PolicyTickets {
         policy: client_auth.map_or([0; 32], |auth| *PolicyId::as_bytes(&auth.session)),
@@ -99,6 +117,20 @@ pub fn server_config(
     config.send_tls13_tickets = 1;
     config.max_early_data_size = 0;
     Ok(config)
+}
+
+/// Shows the first certificate whose key can sign in a way that the client verifies. Where there is none the first one is
+/// shown, so that the handshake ends with the alert for that.
+#[derive(Debug)]
+struct ByAlgorithm(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for ByAlgorithm {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // rustls leaves out what the version and cipher suites of the client cannot use.
+        let fits =
+            |certificate: &&Arc<CertifiedKey>| certificate.key.choose_scheme(hello.signature_schemes()).is_some();
+        self.0.iter().find(fits).or_else(|| self.0.first()).cloned()
+    }
 }
 
 /// Session tickets that only open under the policy they were made under. Hosts with equal policies share them; SNI

@@ -27,7 +27,7 @@ pub(super) fn steps(configuration: &Configuration<'_>, sni: Option<&HostName>, n
         let message = problem.invalid.message.clone();
         let step = match problem.effect {
             Effect::Refused => Step { verdict: super::Verdict::Refused, ..Step::ok("object", message) },
-            Effect::Stale | Effect::Unresolved => Step::warning("object", message),
+            Effect::Stale | Effect::Unresolved | Effect::Warning => Step::warning("object", message),
         };
         steps.push(step.of(&object, &problem.invalid.field));
     }
@@ -82,7 +82,8 @@ fn certificate(tls: &HostTls, sni: &HostName, now: UnixTime) -> Step {
             "correct the object or the Secret; until then nobody connects",
         );
     }
-    let Some(holder) = tls.certificate.as_ref().and_then(|key| key.end_entity_cert().ok()).and_then(Holder::read)
+    let Some(holder) =
+        tls.certificates.first().and_then(|first| first.key.end_entity_cert().ok()).and_then(Holder::read)
     else {
         return Step::ok(STEP, "there is one");
     };

@@ -57,7 +57,7 @@ impl Findings {
                 self.errors += 1;
                 "error"
             }
-            Effect::Stale | Effect::Unresolved => {
+            Effect::Stale | Effect::Unresolved | Effect::Warning => {
                 self.warnings += 1;
                 "warning"
             }

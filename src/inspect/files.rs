@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use rustls_pki_types::UnixTime;
 
 use crate::args::ClassOptions;
 use crate::compile::{Compiled, Context, TlsContext, compile};
@@ -32,6 +33,7 @@ pub(super) fn read(paths: &[PathBuf], class: &ClassOptions) -> anyhow::Result<Re
         controller: class.controller_name.clone().into(),
         tls: TlsContext::new().context("cannot prepare TLS")?,
     };
-    let compiled = compile(&world, &context, &Snapshot::default());
+    let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+    let compiled = compile(&world, &context, &Snapshot::default(), now);
     Ok(Ok(Read { compiled, manifests }))
 }

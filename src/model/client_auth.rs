@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::ObjectRef;
 
 /// `spec.client` of an ApisixTls.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAuthRef {
     /// Where the trust anchors are: `caSecret` first, then `caCertificateRefs`. Never empty.
     pub authorities: Vec<DataRef>,
@@ -24,7 +24,7 @@ impl ClientAuthRef {
 }
 
 /// `revocation`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RevocationRef {
     /// The lists; never empty.
     pub lists: Vec<DataRef>,
@@ -33,7 +33,7 @@ pub struct RevocationRef {
 }
 
 /// A Secret or ConfigMap, and what to read of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DataRef {
     /// The key within the object's data; the usual ones where it is `None`.
     pub entry: Option<Arc<str>>,

@@ -7,14 +7,22 @@ use std::fmt::{self, Write};
 pub enum Reason {
     /// Another object owns the host.
     Conflict,
+    /// Its time is over.
+    Expired,
+    /// Its time is over soon.
+    ExpiresSoon,
     /// The API server refused to show a referenced object.
     Forbidden,
     /// A client CA bundle is empty, broken or holds no certificate authority.
     InvalidCaCertificate,
     /// A certificate or key is broken, or the two do not belong together.
     InvalidCertificate,
+    /// A revocation list is broken, or about nobody.
+    InvalidRevocationList,
     /// A field has a value that cannot be honoured (APISIX's own word for it).
     InvalidSpec,
+    /// Its time is to come.
+    NotYetValid,
     /// A referenced object does not exist.
     RefNotFound,
     /// A field is understood but not served by this version.
@@ -26,10 +34,14 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Conflict => "Conflict",
+            Self::Expired => "Expired",
+            Self::ExpiresSoon => "ExpiresSoon",
             Self::Forbidden => "Forbidden",
             Self::InvalidCaCertificate => "InvalidCACertificate",
             Self::InvalidCertificate => "InvalidCertificate",
+            Self::InvalidRevocationList => "InvalidRevocationList",
             Self::InvalidSpec => "InvalidSpec",
+            Self::NotYetValid => "NotYetValid",
             Self::RefNotFound => "RefNotFound",
             Self::Unsupported => "Unsupported",
         }

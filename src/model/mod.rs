@@ -13,6 +13,7 @@ mod problem;
 mod route;
 mod service;
 mod tls;
+mod validity;
 
 pub use client_auth::{
     ClientAuthRef, ClientSettings, DataRef, Failure, FailureAnswer, FailureBody, Forward, IdentityField, IdentityRule,
@@ -28,3 +29,4 @@ pub use problem::{Effect, Problem};
 pub use route::{BackendRef, Granularity, Methods, PortRef, Route, Rule, Timeouts};
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
 pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};
+pub use validity::{Validated, Validity};

@@ -187,6 +187,34 @@ mod tests {
         assert!(normal > 10_000, "{normal}");
     }
 
+    /// The segments of a path as bytes, decoded.
+    fn segments(path: &str) -> Vec<Vec<u8>> {
+        let decode = |segment: &str| {
+            let mut pieces = segment.split('%');
+            let mut bytes = pieces.next().unwrap().as_bytes().to_vec();
+            for piece in pieces {
+                bytes.push(hex(piece.as_bytes().get(..2)).unwrap());
+                bytes.extend_from_slice(&piece.as_bytes()[2..]);
+            }
+            bytes
+        };
+        path.split('/').map(decode).collect()
+    }
+
+    #[test]
+    fn without_dot_segments_a_normal_form_means_what_was_sent() {
+        let mut compared = 0;
+        for path in paths() {
+            let Ok(form) = normal_path(&path) else { continue };
+            let sent = segments(&path);
+            if !sent.iter().any(|segment| segment == b"." || segment == b"..") {
+                assert_eq!(segments(&form), sent, "{path} {form}");
+                compared += 1;
+            }
+        }
+        assert!(compared > 10_000, "{compared}");
+    }
+
     #[test]
     fn plain_paths_are_borrowed() {
         for path in ["/", "/index.html", "/api/v1/users/42", "/a%20b/%2B", "/.well-known/x"] {

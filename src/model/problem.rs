@@ -20,4 +20,6 @@ pub enum Effect {
     Unresolved,
     /// The object is served with an older value: for example the last good certificate.
     Stale,
+    /// The object is served as it is written, but that will not or should not last: a certificate expires soon.
+    Warning,
 }

@@ -142,12 +142,14 @@ mod tests {
         let mut snapshot = Snapshot::default();
         for (host, object, policy) in hosts {
             let tls = HostTls {
-                certificate: None,
+                certificates: Vec::new(),
                 inputs: crate::snapshot::Inputs::default(),
                 object: ObjectKey::new("default", *object),
                 policy: policy.clone(),
                 problems: Vec::new(),
+                protocols: None,
                 server: Err(Arc::new(Invalid::spec("spec.secret", "not needed here"))),
+                validities: Arc::default(),
             };
             snapshot.tls.insert(&HostPattern::parse(host).unwrap(), Arc::new(tls));
         }

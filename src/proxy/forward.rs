@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::net::TcpStream;
@@ -47,16 +47,18 @@ pub(super) fn forward(
         let upstream = route.backends.pick().ok_or(ProxyError::NoEndpoint)?;
         let mut last = ProxyError::NoEndpoint;
         for endpoint in upstream.in_turn() {
-            exchange.tries(endpoint);
-            if let Some(mut connection) = idle(endpoint) {
+            let now = Instant::now();
+            exchange.tries(endpoint, now);
+            if let Some(mut connection) = idle(endpoint, now) {
                 metrics.upstream.reuses.inc();
-                let again = copy(&request);
-                match send(&mut connection, request, upload, deadlines).await {
+                let again = Again::of(&request);
+                match send(&mut connection, request, upload, deadlines, now).await {
                     Ok(response) => return Ok((response, connection)),
                     // The upstream closed the connection while the request was on its way: it is sent once more, on a
                     // new connection, if the upstream cannot have acted upon it or may do so twice.
                     Err((ProxyError::Upstream(error), unsent)) if is_lost(&error) => {
-                        request = unsent.or(again).ok_or(ProxyError::Upstream(error))?;
+                        request =
+                            unsent.or_else(|| again.map(Again::into_request)).ok_or(ProxyError::Upstream(error))?;
                         metrics.upstream.retries.inc();
                     }
                     Err((error, _)) => return Err(error),
@@ -65,7 +67,7 @@ pub(super) fn forward(
             // Boxed, because connecting is rare and its state would be kept by every idle downstream connection.
             match Box::pin(connect(endpoint, deadlines.upstream.connect, metrics)).await {
                 Ok(mut connection) => {
-                    let response = send(&mut connection, request, upload, deadlines).await;
+                    let response = send(&mut connection, request, upload, deadlines, Instant::now()).await;
                     return response.map(|response| (response, connection)).map_err(|(error, _)| error);
                 }
                 Err(error) if error.retryable() => last = error,
@@ -77,21 +79,37 @@ pub(super) fn forward(
 }
 
 /// The newest idle connection that the upstream has not closed.
-fn idle(endpoint: &Endpoint) -> Option<Box<Connection>> {
-    std::iter::from_fn(|| endpoint.idle.take())
+fn idle(endpoint: &Endpoint, now: Instant) -> Option<Box<Connection>> {
+    std::iter::from_fn(|| endpoint.idle.take(now.into_std()))
         .find_map(|mut connection| connection.is_still_idle().then_some(connection))
 }
 
-/// A copy of a request that may be sent twice: it has no body, and its method is idempotent (RFC 9110 section 9.2.2).
-fn copy(request: &Request<Body>) -> Option<Request<Body>> {
-    if !matches!(request.body(), Body::Empty) || !request.method().is_idempotent() {
-        return None;
+/// What is kept of a request that may be sent twice. A list of fields, because copying a map of them costs twice as much.
+struct Again {
+    fields: Vec<(HeaderName, HeaderValue)>,
+    method: Method,
+    uri: Uri,
+}
+
+impl Again {
+    /// Of a request without a body whose method is idempotent (RFC 9110 section 9.2.2).
+    fn of(request: &Request<Body>) -> Option<Self> {
+        if !matches!(request.body(), Body::Empty) || !request.method().is_idempotent() {
+            return None;
+        }
+        let fields = request.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Some(Self { fields, method: request.method().clone(), uri: request.uri().clone() })
     }
-    let mut copy = Request::new(Body::Empty);
-    *copy.headers_mut() = request.headers().clone();
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    Some(copy)
+
+    fn into_request(self) -> Request<Body> {
+        let mut request = Request::new(Body::Empty);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        for (name, value) in self.fields {
+            request.headers_mut().append(name, value);
+        }
+        request
+    }
 }
 
 /// Whether an error is what a connection gives that the upstream had closed; not so an answer that is no HTTP.
@@ -127,13 +145,14 @@ pub(super) async fn connect(
     Ok(Box::new(connection.map_err(failed)?))
 }
 
-/// Sends `request` and waits for the head of the response. One deadline at a time: while the body is on its way, that of
+/// Sends `request`, `now`, and waits for the head of the response. One deadline at a time: while the body is on its way, that of
 /// the side it waits for; after it, the upstream's for the response. The error comes with the request where it was not sent.
 fn send(
     connection: &mut Connection,
     request: Request<Body>,
     upload: Option<&Upload>,
     deadlines: Deadlines,
+    now: Instant,
 ) -> impl Future<Output = Result<Response<Incoming>, (ProxyError, Option<Request<Body>>)>> {
     let answer = connection.send(request);
     async move {
@@ -145,7 +164,7 @@ fn send(
         };
         let progress = || upload.map_or((0, UploadState::Ended), Upload::progress);
         let mut seen = progress();
-        connection.alarm.set(Instant::now() + allowed(seen.1));
+        connection.alarm.set(now + allowed(seen.1));
         let mut answer = pin!(answer);
         let answer = poll_fn(|cx| {
             if let Poll::Ready(answer) = connection.poll_answer(cx, answer.as_mut()) {
@@ -178,9 +197,9 @@ fn failed(mut error: TrySendError<Request<Body>>) -> (ProxyError, Option<Request
 }
 
 impl Exchange {
-    /// Notes that `endpoint` is tried.
-    pub(super) fn tries(&mut self, endpoint: &Arc<Endpoint>) {
-        self.upstream_started.get_or_insert_with(std::time::Instant::now);
+    /// Notes that `endpoint` is tried, `now`.
+    pub(super) fn tries(&mut self, endpoint: &Arc<Endpoint>, now: Instant) {
+        self.upstream_started.get_or_insert(now.into_std());
         self.endpoint = Some(endpoint.clone());
     }
 }

@@ -45,7 +45,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place:
             return;
         }
     };
-    let Accepted { host, sni, stream } = accepted;
+    let Accepted { host, sni, mut stream } = accepted;
     let session = stream.get_ref().1;
     let http2 = session.alpn_protocol() == Some(b"h2");
     let tls = established(session, sni);
@@ -57,6 +57,8 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place:
         // The chain of a resumed session was judged in another handshake.
         shared.metrics.handshakes.refused.inc();
         refused(&lost, &host, peer, downstream.tls.as_ref());
+        let _ = timeout(LINGER.0, stream.shutdown()).await;
+        linger(stream.into_inner().0).await;
         return;
     }
     let downstream = downstream.watched(&host);

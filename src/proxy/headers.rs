@@ -214,14 +214,15 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap, identity: &[Arc<str>]) {
     }
 }
 
-/// Removes the names of an identity, and those with underscores that CGI and WSGI take for a reserved name or an identity's.
+/// Removes the names of an identity, and those that CGI and its like take for a reserved name or an identity's: `-` and `_`
+/// are one to them, and to some every character but letters and digits (lighttpd).
 fn remove_claims(headers: &mut HeaderMap, identity: &[Arc<str>]) {
     let claims = |name: &&HeaderName| {
         let name = name.as_str();
-        if !name.as_bytes().contains(&b'_') {
+        if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return is_identity(name, identity);
         }
-        let name = name.replace('_', "-");
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         RESERVED.contains(&name.as_str()) || is_identity(&name, identity)
     };
     let found: Vec<_> = headers.keys().filter(claims).cloned().collect(); // empty: no allocation
@@ -230,11 +231,16 @@ fn remove_claims(headers: &mut HeaderMap, identity: &[Arc<str>]) {
     }
 }
 
-/// Whether upstreams may take `name`, in lower case and without underscores, for an identity.
+/// Whether upstreams may take `name`, of lower-case letters, digits and hyphens, for an identity.
 fn is_identity(name: &str, configured: &[Arc<str>]) -> bool {
-    IDENTITY.contains(&name)
-        || IDENTITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || configured.iter().any(|other| **other == *name)
+    // Most names differ from all of the lists in their first two letters.
+    let usual = begins_an_identity(name)
+        && (IDENTITY.contains(&name) || IDENTITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+    usual || configured.iter().any(|other| **other == *name)
+}
+
+fn begins_an_identity(name: &str) -> bool {
+    matches!(name.as_bytes(), [b'c', b'f' | b'l', ..] | [b's', b's', ..] | [b't', b'l', ..] | [b'x', b'-', ..])
 }
 
 /// HTTP/2 clients may split cookies, HTTP/1.1 servers may not (RFC 9113 section 8.2.3).
@@ -328,6 +334,14 @@ mod tests {
     }
 
     #[test]
+    fn every_name_of_an_identity_is_found() {
+        for name in IDENTITY.iter().chain(&IDENTITY_PREFIXES) {
+            assert!(is_identity(name, &[]), "{name}");
+        }
+        assert!(is_identity("user", &["user".into()]) && !is_identity("user", &[]));
+    }
+
+    #[test]
     fn claims_of_an_identity_are_removed_in_every_spelling() {
         let mut headers = fields(&[
             "CLIENT-CERT: 1",
@@ -345,6 +359,9 @@ mod tests {
             "x-ssl_verify: 1",
             "x-user: 1",
             "X_User: 1",
+            "x.user: 1",
+            "Client.Cert: 1",
+            "ssl~client~verify: 1",
             "x-users: 1",
             "x-client: 1",
             "x-ssl: 1",

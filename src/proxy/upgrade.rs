@@ -6,6 +6,7 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
@@ -80,7 +81,7 @@ async fn ask_upstream(
     let upstream = route.backends.pick().ok_or(ProxyError::NoEndpoint)?;
     let mut last = ProxyError::NoEndpoint;
     for endpoint in upstream.in_turn() {
-        exchange.tries(endpoint);
+        exchange.tries(endpoint, Instant::now());
         match connect(endpoint, route.timeouts.connect, &downstream.shared().metrics).await {
             Ok(connection) => {
                 let mut sender = connection.detach();

@@ -21,7 +21,7 @@ pub use dump::Dump;
 pub use hosts::HostTable;
 pub use rejection::Rejection;
 pub use routes::{HostRoutes, Route, RouteStats};
-pub use tls::{HostTls, Inputs, Policy, identity_headers};
+pub use tls::{HostTls, Inputs, Policy, ServerCertificate, identity_headers};
 pub use upstream::{Address, Backends, Endpoint, Upstream};
 
 use crate::model::HostName;

@@ -2,16 +2,17 @@
 
 use std::any::Any;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use super::{ClientAuth, HostTable};
-use crate::model::{Invalid, ObjectKey, Problem};
+use crate::model::{Invalid, ObjectKey, Problem, Protocols, Validity};
 
 /// TLS settings of the hosts of one ApisixTls.
 #[derive(Debug)]
 pub struct HostTls {
-    /// The certificate in use, kept so that it can go on serving when its Secret breaks.
-    pub certificate: Option<Arc<rustls::sign::CertifiedKey>>,
+    /// The certificates in use, kept so that they can go on serving when their Secrets break. Empty where there are none.
+    pub certificates: Vec<ServerCertificate>,
     /// What this value was made from.
     pub inputs: Inputs,
     /// The ApisixTls that owns the host.
@@ -20,11 +21,38 @@ pub struct HostTls {
     pub policy: Policy,
     /// What is wrong with the parts that this value was made from.
     pub problems: Vec<Problem>,
-    /// The server's side of the handshake, ALPN `h2` and `http/1.1`; `Err` refuses every handshake and says why.
+    /// What the handshake offers; `None` where the object does not say it in a way that can be read.
+    pub protocols: Option<Protocols>,
+    /// The server's side of the handshake; `Err` refuses every handshake and says why.
     ///
     /// Where the policy is [`Policy::Require`], the handshake asks for a client certificate, has TLS check the proof of
     /// possession, and accepts whatever chain is sent, or none: the chain is judged per request by [`ClientAuth::judge`].
     pub server: Result<Arc<rustls::ServerConfig>, Arc<Invalid>>,
+    /// How long the authorities and revocation lists of the policy are valid.
+    pub validities: Arc<[Validity]>,
+}
+
+/// A certificate that a host shows.
+#[derive(Clone)]
+pub struct ServerCertificate {
+    /// The chain with its private key.
+    pub key: Arc<rustls::sign::CertifiedKey>,
+    /// End of validity, in seconds since the epoch.
+    pub not_after: i64,
+    /// Start of validity, in seconds since the epoch.
+    pub not_before: i64,
+    /// The Secret that it is from.
+    pub secret: ObjectKey,
+    /// The Secret's value that it was read from.
+    pub source: Arc<dyn Any + Send + Sync>,
+    /// The subject's name (RFC 4514).
+    pub subject: Arc<str>,
+}
+
+impl fmt::Debug for ServerCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCertificate").field("secret", &self.secret).finish_non_exhaustive()
+    }
 }
 
 /// The values that something was compiled from, compared by identity: equal means that nothing needs to be made again.
@@ -43,8 +71,8 @@ impl Inputs {
     }
 }
 
-impl std::fmt::Debug for Inputs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} inputs", self.0.len())
     }
 }
@@ -72,15 +100,17 @@ impl Policy {
     }
 }
 
-/// The names of the headers that the policies of `tls` forward, in lower case and with hyphens for underscores: the names
-/// that CGI and WSGI cannot tell from one another are one name.
+/// The names of the headers that the policies of `tls` forward, in lower case and with a hyphen for everything but letters and
+/// digits: the names that CGI and its like cannot tell from one another are one name.
 pub fn identity_headers(tls: &HostTable<Arc<HostTls>>) -> Arc<[Arc<str>]> {
     let mut names = BTreeSet::new();
     for (_, host) in tls.iter() {
         if let Policy::Require(auth) = &host.policy {
-            names.extend(
-                auth.settings.forward.headers.iter().map(|(name, _)| name.to_lowercase().replace('_', "-").into()),
-            );
+            let headers = auth.settings.forward.headers.iter();
+            names.extend(headers.map(|(name, _)| {
+                let dashed = name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+                Arc::from(dashed)
+            }));
         }
     }
     names.into_iter().collect()

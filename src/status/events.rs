@@ -1,4 +1,4 @@
-//! Events, for what a person has to act on: an object that is refused.
+//! Events, for what a person has to act on: an object that is refused, a certificate that expires.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -20,32 +20,35 @@ impl Events {
         Self(Recorder::new(client, Reporter { controller: MANAGER.to_owned(), instance }))
     }
 
-    /// Tells why an object is refused, unless the status that it had already said so.
+    /// Tells why an object is refused and what is to be warned of, unless the status that it had already said so.
     pub(super) async fn tell(&self, report: &ObjectReport, written: &[api::Condition], object: &ObjectReference) {
-        let Some(event) = refusal(report, written) else { return };
-        if let Err(error) = self.0.publish(&event, object).await {
-            tracing::debug!(%error, object = ?object.name, "the event was not written");
+        for event in events(report, written) {
+            if let Err(error) = self.0.publish(&event, object).await {
+                tracing::debug!(%error, object = ?object.name, "the event was not written");
+            }
         }
     }
 }
 
-/// The event for a refused object.
-fn refusal(report: &ObjectReport, written: &[api::Condition]) -> Option<Event> {
-    let refused = report.problems.iter().find(|problem| problem.effect == Effect::Refused)?;
-    let reason = refused.invalid.reason.as_str();
-    let note = refused.invalid.to_string();
-    // `Programmed` lists every problem.
-    let known = |old: &api::Condition| old.kind == "Programmed" && old.status == "False" && old.message.contains(&note);
-    if written.iter().any(known) {
-        return None;
-    }
-    Some(Event {
-        type_: EventType::Warning,
-        reason: reason.to_owned(),
-        note: Some(shorten(note, MAX_NOTE)),
-        action: "Compile".to_owned(),
-        secondary: None,
+/// The events for an object: why it is refused, in the first place, and every warning.
+fn events(report: &ObjectReport, written: &[api::Condition]) -> Vec<Event> {
+    let of = |effect: Effect| report.problems.iter().filter(move |problem| problem.effect == effect);
+    let told = of(Effect::Refused).take(1).chain(of(Effect::Warning));
+    told.filter_map(|problem| {
+        let note = problem.invalid.to_string();
+        // `Programmed` lists every problem.
+        if written.iter().any(|old| old.kind == "Programmed" && old.message.contains(&note)) {
+            return None;
+        }
+        Some(Event {
+            type_: EventType::Warning,
+            reason: problem.invalid.reason.as_str().to_owned(),
+            note: Some(shorten(note, MAX_NOTE)),
+            action: "Compile".to_owned(),
+            secondary: None,
+        })
     })
+    .collect()
 }
 
 #[cfg(test)]
@@ -55,19 +58,27 @@ mod tests {
     use crate::model::{Invalid, Meta, Problem, SourceId};
 
     #[test]
-    fn a_refusal_is_told_once() {
-        let invalid = Invalid::spec("spec.hosts", "must hold at least one host");
+    fn refusals_and_warnings_are_told_once() {
+        let problem = |effect, message: &str| Problem { effect, invalid: Invalid::spec("spec.hosts", message) };
         let mut report = ObjectReport {
             meta: Meta::default(),
-            problems: vec![Problem { effect: Effect::Refused, invalid }],
+            problems: vec![
+                problem(Effect::Refused, "must hold at least one host"),
+                problem(Effect::Refused, "is told with the first one"),
+                problem(Effect::Stale, "still serves"),
+                problem(Effect::Warning, "expires"),
+            ],
             source: SourceId::Kubernetes,
         };
-        let event = refusal(&report, &[]).unwrap();
-        assert_eq!((event.reason.as_str(), event.note.unwrap().contains("spec.hosts")), ("InvalidSpec", true));
+        let notes = |events: Vec<Event>| events.into_iter().map(|event| event.note.unwrap()).collect::<Vec<_>>();
+        let refusal = "spec.hosts: must hold at least one host";
+        assert_eq!(notes(events(&report, &[])), [refusal, "spec.hosts: expires"]);
         let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
         let written = super::super::conditions::conditions(&report, &[], &now);
-        assert!(refusal(&report, &written).is_none());
-        report.problems[0].effect = Effect::Stale;
-        assert!(refusal(&report, &[]).is_none(), "a stale certificate still serves");
+        assert_eq!(notes(events(&report, &written)), [""; 0]);
+        report.problems.retain(|problem| problem.effect == Effect::Warning);
+        let written = super::super::conditions::conditions(&report, &[], &now);
+        assert!(written.iter().all(|condition| condition.status == "True"), "a warning takes nothing away");
+        assert_eq!(notes(events(&report, &written)), [""; 0]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, Der, TrustAnchor, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::holder::sha256;
@@ -75,8 +75,13 @@ impl Anchor {
         self.signs_lists
     }
 
-    pub(super) fn trust(&self) -> Option<&TrustAnchor<'static>> {
-        self.trust.as_ref()
+    /// What webpki wants of it; `None` for a pin.
+    pub(super) fn trust(&self) -> Option<TrustAnchor<'_>> {
+        self.trust.as_ref().map(|trust| TrustAnchor {
+            subject: Der::from_slice(&trust.subject),
+            subject_public_key_info: Der::from_slice(&trust.subject_public_key_info),
+            name_constraints: trust.name_constraints.as_deref().map(Der::from_slice),
+        })
     }
 
     fn read(der: &CertificateDer<'static>) -> Result<Self, String> {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use rustls_pki_types::CertificateDer;
+use x509_parser::asn1_rs::Tag;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::name::rfc4514;
@@ -35,13 +36,13 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Reads a certificate; `None` for what is none.
+    /// Reads a certificate; `None` for what is none, and where the subject alternative name cannot be read.
     pub fn read(der: &CertificateDer<'_>) -> Option<Self> {
         let (rest, certificate) = X509Certificate::from_der(der).ok()?;
         rest.is_empty().then(|| Self::of(der, &certificate))?
     }
 
-    /// The same of a certificate that has been parsed; `None` where its subject alternative name is broken.
+    /// The same of a certificate that has been parsed.
     pub(super) fn of(der: &[u8], certificate: &X509Certificate<'_>) -> Option<Self> {
         let mut holder = Self {
             certificate_sha256: sha256(der),
@@ -63,6 +64,8 @@ impl Holder {
                 GeneralName::RFC822Name(name) => holder.emails.push((*name).to_owned()),
                 GeneralName::URI(uri) => holder.uris.push((*uri).to_owned()),
                 GeneralName::IPAddress(bytes) => holder.ips.extend(address(bytes)),
+                // Left out, it would make two URIs look like one, which is a SPIFFE id.
+                GeneralName::Invalid(Tag(1 | 2 | 6), _) => return None,
                 _ => {}
             }
         }
@@ -81,3 +84,6 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     sum.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
     sum
 }
+
+#[cfg(test)]
+mod tests;

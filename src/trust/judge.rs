@@ -120,10 +120,10 @@ impl Case<'_> {
 
     fn by_webpki(&self) -> Result<Verified, Refusal> {
         let authorities = || self.requirements.anchors.valid(self.now).map(|(anchor, _)| anchor);
-        let trusted: Vec<_> = authorities().filter_map(Anchor::trust).cloned().collect();
+        let trusted: Vec<_> = authorities().filter_map(Anchor::trust).collect();
         let verdict = RefCell::new(None);
         let examine = |path: &webpki::VerifiedPath<'_>| {
-            let anchors = authorities().filter(|anchor| anchor.trust() == Some(path.anchor()));
+            let anchors = authorities().filter(|anchor| anchor.trust().as_ref() == Some(path.anchor()));
             let found = self.examine(path, anchors);
             let passes = found.is_ok();
             let mut verdict = verdict.borrow_mut();

@@ -72,10 +72,10 @@ impl Verified {
                 Err(_) => return None,
             }
         }
-        if !identities.is_empty() {
-            if let Err(refusal) = identities.check(path.holder.as_ref()?) {
-                return Some(Err(refusal));
-            }
+        if !identities.is_empty()
+            && let Err(refusal) = identities.check(path.holder.as_ref()?)
+        {
+            return Some(Err(refusal));
         }
         Some(Ok(Self { valid_until: time(until), path: path.clone() }))
     }

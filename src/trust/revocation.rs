@@ -138,6 +138,11 @@ impl Revocation {
         Ok(Self { lists: lists.into_iter().enumerate().map(read).collect::<Result<_, _>>()?, settings })
     }
 
+    /// Revocation by lists that were read one by one.
+    pub fn of(lists: Vec<RevocationList>, settings: RevocationSettings) -> Self {
+        Self { lists, settings }
+    }
+
     /// The lists as DER, in the order that they were given.
     pub fn lists(&self) -> impl Iterator<Item = &[u8]> {
         self.lists.iter().map(|list| list.der.as_slice())
@@ -251,7 +256,11 @@ impl RevocationList {
         self.entries.len()
     }
 
-    fn read(der: Vec<u8>) -> Result<Self, String> {
+    /// Reads a list; see [`Revocation::new`].
+    ///
+    /// # Errors
+    /// A sentence without a subject.
+    pub fn read(der: Vec<u8>) -> Result<Self, String> {
         let (rest, list) =
             CertificateRevocationList::from_der(&der).map_err(|_| "is no X.509 revocation list".to_owned())?;
         if !rest.is_empty() {

@@ -120,8 +120,8 @@ pub(super) fn requirements(anchors: &[&Entity], depth: u32) -> Requirements {
     }
 }
 
-pub(super) fn revocation(lists: &[Vec<u8>], allow_unknown: bool, leaf_only: bool) -> Option<Revocation> {
-    Some(Revocation::new(lists.to_vec(), RevocationSettings { allow_unknown, leaf_only }).unwrap())
+pub(super) fn revocation(lists: &[Vec<u8>], allow_unknown: bool, leaf_only: bool) -> Revocation {
+    Revocation::new(lists.to_vec(), RevocationSettings { allow_unknown, leaf_only }).unwrap()
 }
 
 /// The verdict at [`NOW`].

@@ -13,6 +13,7 @@ use portcullis::snapshot::{Current, Snapshot};
 use portcullis::source::parse;
 use portcullis::world::{Change, World};
 use rcgen::ExtendedKeyUsagePurpose;
+use rustls_pki_types::UnixTime;
 use serde_json::Value;
 
 use crate::lines::{ERRORS, Lines};
@@ -93,7 +94,8 @@ impl Stage {
     fn change(&self, changes: impl IntoIterator<Item = Change>) {
         let (world, report) = &mut *self.state.lock().unwrap();
         world.apply(Change::Together(changes.into_iter().collect()));
-        let compiled = compile(world, &self.context, &self.current.load());
+        let now = UnixTime::now().as_secs().cast_signed();
+        let compiled = compile(world, &self.context, &self.current.load(), now);
         *report = compiled.report;
         self.current.store(Arc::new(compiled.snapshot));
     }

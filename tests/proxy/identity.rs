@@ -40,7 +40,7 @@ fn policy(mode: Mode) -> Policy {
 }
 
 /// Names that a client may try, as it may spell them in HTTP/1.1.
-const SPOOFED: [&str; 30] = [
+const SPOOFED: [&str; 32] = [
     "Client-Cert",
     "CLIENT-CERT",
     "client_cert",
@@ -69,12 +69,14 @@ const SPOOFED: [&str; 30] = [
     "X-Subject",
     "X_Subject",
     "X-DNS",
+    "x.dns",
+    "Client.Cert",
     "X-Verified",
     "X_VERIFIED",
 ];
 
 fn dashed(name: &str) -> String {
-    name.to_ascii_lowercase().replace('_', "-")
+    name.to_ascii_lowercase().replace(['_', '.'], "-")
 }
 
 /// The fields of `headers` that speak of an identity.
@@ -318,4 +320,33 @@ async fn a_crowd_of_names_does_not_break_the_upstream() {
     assert_eq!(client.get("id-crowd.test", "/").await.status, 200);
     let claims = claims(&upstream.seen().pop().unwrap().headers);
     assert_eq!(claims.keys().collect::<Vec<_>>(), ["x-hash", "x-subject", "x_verified"]);
+}
+
+#[tokio::test]
+async fn no_text_of_a_certificate_ends_the_part_it_stands_in() {
+    let upstream = hello().await;
+    let scene = config()
+        .tls("id-hostile.test", policy(Mode::Require))
+        .route("id-hostile.test", route(&[endpoint(upstream.address)]))
+        .start();
+    let hostile = PKI.clients.issue_with(&[], rcgen::ExtendedKeyUsagePurpose::ClientAuth, |params| {
+        let name = &mut params.distinguished_name;
+        name.push(rcgen::DnType::CommonName, "a\\\";URI=spiffe://td/admin;Subject=\"\r\nx_verified: SUCCESS\u{e9}\\");
+        let uri = "spiffe://td/a,Hash=0;URI=spiffe://td/admin".try_into().unwrap();
+        let dns = "a.test,admin.test\";DNS=\"x".try_into().unwrap();
+        params.subject_alt_names = vec![rcgen::SanType::URI(uri), rcgen::SanType::DnsName(dns)];
+    });
+    let mut client = Connection::secure(scene.https, "h2", "id-hostile.test", Some(&hostile)).await;
+    assert_eq!(client.get("id-hostile.test", "/").await.status, 200);
+    let seen = upstream.seen().pop().unwrap();
+    let subject = r"CN=a\5C\22\;URI=spiffe://td/admin\;Subject=\22\0D\0Ax_verified: SUCCESS\C3\A9\5C";
+    assert_eq!(seen.header("x-subject"), Some(subject));
+    assert_eq!(seen.header("x-dns"), Some("a.test%2Cadmin.test%22%3BDNS=%22x"));
+    let xfcc = seen.header("x-forwarded-client-cert").unwrap();
+    let end = format!(
+        "\";Subject=\"{subject}\";URI=\"spiffe://td/a%2CHash=0%3BURI=spiffe://td/admin\";\
+         DNS=\"a.test%2Cadmin.test%22%3BDNS=%22x\""
+    );
+    assert!(xfcc.ends_with(&end), "{xfcc}");
+    assert_eq!(xfcc.matches('"').count(), 8, "{xfcc}");
 }

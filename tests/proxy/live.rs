@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use portcullis::model::{ClientSettings, Invalid, Mode, Reason};
+use portcullis::model::{ClientSettings, Failure, Invalid, Mode, Reason};
 use portcullis::proxy::Settings;
 use portcullis::snapshot::Policy;
 use rustls::ClientConfig;
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::client::{Connection, tls, tls_config, tls_config_of};
 use crate::lines::ERRORS;
-use crate::pki::{Certified, PKI};
+use crate::pki::{Authority, Certified, PKI};
 use crate::scene::{config, endpoint, route, settings};
 use crate::upstream::{Recorder, hello, serve, text};
 use crate::websocket::{echo, websocket};
@@ -342,6 +342,28 @@ async fn of_a_thousand_connections_exactly_the_affected_are_closed() {
     }
     drop(answered);
     busy.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_connection_slips_between_a_handshake_and_a_publication() {
+    let host = "live-race.test";
+    let with =
+        |authority: &Authority| config().tls(host, authority.policy_with(|settings| settings.failure = Failure::Alert));
+    let scene = with(&PKI.clients).start_with(patient());
+    let client = tls_config("http/1.1", Some(&PKI.clients.client()));
+    for round in 0..100 {
+        scene.publish(with(&PKI.clients));
+        let others = with(&PKI.others);
+        let connecting = tokio::spawn(tls(scene.https, host, client.clone()));
+        // From before the handshake to after it. The runtime's timers are too coarse, and its workers are other threads.
+        std::thread::sleep(Duration::from_micros(round * 100));
+        scene.publish(others);
+        if let Ok(mut stream) = connecting.await.unwrap() {
+            let read = tokio::time::timeout(SOON, stream.read_to_end(&mut Vec::new())).await;
+            assert!(read.is_ok(), "round {round}: the connection stays open");
+        }
+    }
+    assert!(scene.metric("portcullis_client_connections_closed_total{reason=\"unknown_issuer\"}") > 0);
 }
 
 /// Ten thousand clients, as far as 20,000 open files allow, with certificates of their own; one list revokes half of them.

@@ -39,7 +39,7 @@ impl Authority {
         self.issue_with(names, usage, |_| {})
     }
 
-    fn issue_with(
+    pub(crate) fn issue_with(
         &self,
         names: &[&str],
         usage: ExtendedKeyUsagePurpose,

@@ -145,6 +145,8 @@ async fn only_a_path_that_is_what_it_seems_is_skipped() {
         ("/public/..;/admin", None),
         ("/public/..%3b/admin", None),
         ("/public;/x", None),
+        ("/public/%c0%ae%c0%ae/admin", None),
+        ("/public/..%09/admin", None),
         ("/public//../admin", Some("/public/admin")), // and no other path reaches the upstream
         ("/public//admin", None),
         ("//public", None),

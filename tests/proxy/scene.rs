@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use portcullis::compile::{TlsContext, server_config};
+use portcullis::compile::{Handshake, TlsContext, server_config};
 use portcullis::drain::{self, Drain};
 use portcullis::log::{Format, Log};
 use portcullis::metrics::Metrics;
-use portcullis::model::{HostPattern, Invalid, Methods, ObjectKey, PathPattern, Timeouts};
+use portcullis::model::{HostPattern, Invalid, Methods, ObjectKey, PathPattern, Protocols, Timeouts};
 use portcullis::proxy::{Proxy, Settings};
 use portcullis::snapshot::{
     Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Upstream, identity_headers,
@@ -63,7 +63,9 @@ impl Config {
         let server = PKI.servers.issue(&[name], ExtendedKeyUsagePurpose::ServerAuth);
         let key = server.key.serialize_pem();
         let certificate = CONTEXT.certified_key(server.pem.as_bytes(), key.as_bytes()).unwrap();
-        let server = Ok(Arc::new(server_config(&CONTEXT, &certificate, auth).unwrap()));
+        let handshake =
+            Handshake { certificates: vec![certificate], client_auth: auth, protocols: Protocols::default() };
+        let server = Ok(Arc::new(server_config(&CONTEXT, handshake).unwrap()));
         self.insert(host, policy, server);
         self
     }
@@ -77,7 +79,16 @@ impl Config {
     fn insert(&mut self, host: &str, policy: Policy, server: Result<Arc<rustls::ServerConfig>, Arc<Invalid>>) {
         let object = ObjectKey::new("default", host);
         let (inputs, problems) = Default::default();
-        let tls = HostTls { certificate: None, inputs, object, policy, problems, server };
+        let tls = HostTls {
+            certificates: vec![],
+            inputs,
+            object,
+            policy,
+            problems,
+            protocols: None,
+            server,
+            validities: Arc::default(),
+        };
         self.0.tls.insert(&pattern(host), Arc::new(tls));
     }
 

@@ -185,12 +185,16 @@ fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Result<S
     Ok(server)
 }
 
+fn shown(certificate: Arc<CertifiedKey>, client_auth: Option<&Arc<ClientAuth>>) -> Handshake<'_> {
+    Handshake { certificates: vec![certificate], client_auth, protocols: Protocols::default() }
+}
+
 fn require(context: &TlsContext, pki: &Pki, anchor: &str) -> (Arc<ClientAuth>, Arc<ServerConfig>) {
     let settings = ClientSettings { depth: 1, ..ClientSettings::default() };
     let anchors = Anchors::from_pem(&pki.read(&format!("{anchor}.pem"))).unwrap();
     let auth = Arc::new(ClientAuth::new(anchors, None, settings).unwrap());
     let certificate = pki.certified_key(context, "server", "server").unwrap();
-    let config = server_config(context, &certificate, Some(&auth)).unwrap();
+    let config = server_config(context, shown(certificate, Some(&auth))).unwrap();
     (auth, Arc::new(config))
 }
 
@@ -247,8 +251,9 @@ fn a_resumed_session_brings_its_chain_and_no_verdict_and_ends_with_its_policy() 
     pki.openssl("req -x509 -new -key ca.key -subj /CN=other -days 30 -out other.pem");
     let (auth, server) = require(&context, &pki, "ca");
     let (_, other) = require(&context, &pki, "other");
-    let open =
-        Arc::new(server_config(&context, &pki.certified_key(&context, "server", "server").unwrap(), None).unwrap());
+    let open = Arc::new(
+        server_config(&context, shown(pki.certified_key(&context, "server", "server").unwrap(), None)).unwrap(),
+    );
     for version in [&version::TLS12, &version::TLS13] {
         let user = client(&context, Some(&pki.certified_key(&context, "user", "user").unwrap()), version);
         let kind = |server: &Arc<ServerConfig>| {
@@ -263,4 +268,86 @@ fn a_resumed_session_brings_its_chain_and_no_verdict_and_ends_with_its_policy() 
         assert_eq!(kind(&open).0, HandshakeKind::Full, "{version:?}: nor does a host without client authentication");
         assert_eq!(kind(&server), (HandshakeKind::Full, true), "{version:?}: nor the other way round");
     }
+}
+
+#[test]
+fn the_certificate_is_chosen_by_the_client_s_signature_algorithms() {
+    let pki = Pki::new();
+    let context = TlsContext::new().unwrap();
+    pki.issue("ec", EC, Some(V3));
+    pki.issue("rsa", RSA, Some(V3));
+    let [ec, rsa] = ["ec", "rsa"].map(|name| pki.certified_key(&context, name, name).unwrap());
+    let both =
+        Handshake { certificates: vec![ec.clone(), rsa.clone()], client_auth: None, protocols: Protocols::default() };
+    let both = Arc::new(server_config(&context, both).unwrap());
+    let only_ec = Arc::new(server_config(&context, shown(ec.clone(), None)).unwrap());
+    let algorithms = context.provider.signature_verification_algorithms;
+    let only = |schemes: &[SignatureScheme]| WebPkiSupportedAlgorithms {
+        mapping: algorithms
+            .mapping
+            .iter()
+            .filter(|(scheme, _)| schemes.contains(scheme))
+            .copied()
+            .collect::<Vec<_>>()
+            .leak(),
+        ..algorithms
+    };
+    let rsa_client = only(&[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256]);
+    for version in [&version::TLS12, &version::TLS13] {
+        let shown = |server: &Arc<ServerConfig>, algorithms: WebPkiSupportedAlgorithms| {
+            let config = ClientConfig::builder_with_provider(context.provider.clone())
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Client(None, algorithms)))
+                .with_no_client_auth();
+            let mut client = ClientConnection::new(Arc::new(config), ServerName::try_from("a.example").unwrap())?;
+            let mut server = ServerConnection::new(server.clone())?;
+            for _ in 0..4 {
+                let mut wire = Vec::new();
+                client.write_tls(&mut wire).unwrap();
+                server.read_tls(&mut wire.as_slice()).unwrap();
+                server.process_new_packets()?;
+                let mut wire = Vec::new();
+                while server.wants_write() {
+                    server.write_tls(&mut wire).unwrap();
+                }
+                client.read_tls(&mut wire.as_slice()).unwrap();
+                client.process_new_packets()?;
+            }
+            Ok::<_, rustls::Error>(client.peer_certificates().unwrap()[0].clone().into_owned())
+        };
+        assert_eq!(shown(&both, algorithms).unwrap(), ec.cert[0], "{version:?}");
+        assert_eq!(shown(&both, rsa_client).unwrap(), rsa.cert[0], "{version:?}");
+        assert!(shown(&only_ec, rsa_client).is_err(), "{version:?}");
+    }
+}
+
+#[test]
+fn a_host_offers_the_versions_and_protocols_that_it_is_set_to() {
+    let pki = Pki::new();
+    let context = TlsContext::new().unwrap();
+    pki.issue("server", EC, Some(V3));
+    let certificate = pki.certified_key(&context, "server", "server").unwrap();
+    let server = |alpn, versions| {
+        let protocols = Protocols { alpn, versions };
+        Arc::new(server_config(&context, Handshake { protocols, ..shown(certificate.clone(), None) }).unwrap())
+    };
+    let negotiated = |server: &Arc<ServerConfig>, version, alpn: &[&str]| {
+        let mut client = Arc::unwrap_or_clone(client(&context, None, version));
+        client.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let connection = handshake(&Arc::new(client), server).ok()?;
+        Some(String::from_utf8(connection.alpn_protocol().unwrap_or_default().to_vec()).unwrap())
+    };
+    let both = ["http/1.1", "h2"];
+    let (tls12, tls13) = (&version::TLS12, &version::TLS13);
+    let default = server(Alpn::Both, TlsVersions::Both);
+    assert_eq!(negotiated(&default, tls12, &both).as_deref(), Some("h2"));
+    assert_eq!(negotiated(&default, tls13, &[]).as_deref(), Some(""));
+    let new = server(Alpn::Http1, TlsVersions::Tls13);
+    assert_eq!(negotiated(&new, tls13, &both).as_deref(), Some("http/1.1"));
+    assert_eq!((negotiated(&new, tls12, &both), negotiated(&new, tls13, &["h2"])), (None, None));
+    let old = server(Alpn::Http2, TlsVersions::Tls12);
+    assert_eq!(negotiated(&old, tls12, &both).as_deref(), Some("h2"));
+    assert_eq!((negotiated(&old, tls13, &both), negotiated(&old, tls12, &["http/1.1"])), (None, None));
 }

@@ -38,9 +38,9 @@ fn every_field_must_match_by_one_value_and_one_rule_is_enough() {
     let either = IdentityRule { dns: [exact("x"), exact("client.example.com")].concat(), ..IdentityRule::default() };
     let check = |rules: &[IdentityRule]| IdentityRules::new(rules).unwrap().check(&holder()).is_ok();
     assert!(check(&[]));
-    assert!(check(&[anna.clone()]));
-    assert!(!check(&[wrong.clone()]));
-    assert!(!check(&[both.clone()]), "all fields");
+    assert!(check(std::slice::from_ref(&anna)));
+    assert!(!check(std::slice::from_ref(&wrong)));
+    assert!(!check(std::slice::from_ref(&both)), "all fields");
     assert!(check(&[either]), "any value");
     assert!(check(&[wrong, both, anna]), "any rule");
 }

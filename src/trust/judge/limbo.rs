@@ -136,7 +136,7 @@ fn run(vector: &Vector) -> Result<(), String> {
     let pem = std::iter::once(&vector.peer_certificate).chain(&vector.untrusted_intermediates);
     let chain: Vec<_> = pem.flat_map(|pem| certificates(pem.as_bytes()).unwrap()).collect();
     // The vectors without a time were made to be valid on the day that they are run.
-    let seconds = vector.validation_time.map_or(1_780_000_000, |time| time.as_second());
+    let seconds = vector.validation_time.map_or(1_780_000_000, jiff::Timestamp::as_second);
     let now = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap()));
     let purpose = if vector.validation_kind == "CLIENT" { Purpose::Client } else { Purpose::Server };
     judge_for(purpose, &chain, &requirements, now).map_err(|refusal| refusal.to_string())?;

@@ -275,14 +275,15 @@ fn both_verifiers_judge_every_kind_of_certificate_alike() {
     use crate::trust::testing::{Entity, authority, client, requirements, verdict, why};
     use rcgen::{BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 
+    type Change<'a> = &'a dyn Fn(&mut CertificateParams);
+
     let extension = |critical| {
         let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
         extension.set_criticality(critical);
         extension
     };
-    type Change<'a> = &'a dyn Fn(&mut CertificateParams);
     let eku = |usages: &[ExtendedKeyUsagePurpose], params: &mut CertificateParams| {
-        params.extended_key_usages = usages.to_vec()
+        params.extended_key_usages = usages.to_vec();
     };
     let no_client = "usage: extendedKeyUsage does not allow clientAuth";
     let leaves: &[(&str, Change<'_>, &str)] = &[

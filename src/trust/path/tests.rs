@@ -97,7 +97,7 @@ fn a_new_list_is_applied_without_a_judgement_in_full() {
     let clients: Vec<_> = (1..=4).map(|serial| root.issue(client("anna", serial))).collect();
     let mut required = requirements(&[&root], 0);
     let verified: Vec<_> = clients.iter().map(|client| verdict(&[client], &required).unwrap()).collect();
-    required.revocation = crate::trust::testing::revocation(&[root.list(&[2, 4], 12)], false, false);
+    required.revocation = Some(crate::trust::testing::revocation(&[root.list(&[2, 4], 12)], false, false));
     assert_eq!(verified[0].again(&required, at(NOW)), None, "the list's signature is not verified yet");
     verdict(&[&clients[0]], &required).unwrap();
     let again = verified.iter().map(|verified| verified.again(&required, at(NOW)).unwrap().is_ok());

@@ -18,7 +18,7 @@ fn a_revoked_leaf_and_a_revoked_intermediate_are_refused_with_the_date() {
         let mut lists: Vec<_> = chain[1..].iter().chain([&root]).map(|issuer| issuer.list(&[], 12)).collect();
         lists.push(chain[0].list(&[8, 9], 12));
         let mut required = requirements(&[&root], 10);
-        required.revocation = revocation(&lists, false, false);
+        required.revocation = Some(revocation(&lists, false, false));
         verdict(&path(&good), &required).unwrap();
         assert_eq!(why(verdict(&path(&bad), &required)), "revoked: revoked 2030-05-20 (keyCompromise)", "{length}");
 
@@ -32,10 +32,10 @@ fn a_revoked_leaf_and_a_revoked_intermediate_are_refused_with_the_date() {
             });
         });
         lists.push(above);
-        required.revocation = revocation(&lists, false, false);
+        required.revocation = Some(revocation(&lists, false, false));
         let name = rfc4514(lowest.subject());
         assert_eq!(why(verdict(&path(&good), &required)), format!("revoked: intermediate {name}: revoked 2030-05-01"));
-        required.revocation = revocation(&lists, false, true);
+        required.revocation = Some(revocation(&lists, false, true));
         verdict(&path(&good), &required).unwrap_or_else(|why| panic!("leaf only, {length}: {why}"));
     }
 }
@@ -57,9 +57,9 @@ fn without_a_valid_list_a_certificate_is_refused_unless_unknown_is_allowed() {
     ];
     let mut required = requirements(&[&root], 0);
     for (name, lists, reason) in cases {
-        required.revocation = revocation(&lists, false, false);
+        required.revocation = Some(revocation(&lists, false, false));
         assert_eq!(why(verdict(&[&leaf], &required)), format!("revocation_unknown: {reason}"), "{name}");
-        required.revocation = revocation(&lists, true, false);
+        required.revocation = Some(revocation(&lists, true, false));
         let until = verdict(&[&leaf], &required).unwrap_or_else(|why| panic!("{name}: {why}")).valid_until;
         assert!(until > at(NOW + 200 * DAY), "{name}: bounded by the certificate only");
     }
@@ -71,7 +71,7 @@ fn what_an_expired_list_revokes_stays_revoked() {
     let leaf = root.issue(client("anna", 7));
     let mut required = requirements(&[&root], 0);
     for allow_unknown in [true, false] {
-        required.revocation = revocation(&[root.list(&[7], 2)], allow_unknown, false);
+        required.revocation = Some(revocation(&[root.list(&[7], 2)], allow_unknown, false));
         assert!(why(verdict(&[&leaf], &required)).starts_with("revoked: "));
     }
 }
@@ -84,7 +84,7 @@ fn every_list_of_an_issuer_counts_whatever_their_order() {
     let mut required = requirements(&[&root], 0);
     for _ in 0..lists.len() {
         lists.rotate_left(1);
-        required.revocation = revocation(&lists, false, false);
+        required.revocation = Some(revocation(&lists, false, false));
         let until = verdict(&[&good], &required).unwrap().valid_until;
         let december = date_time_ymd(2030, 12, 1).unix_timestamp();
         assert_eq!(until, at(december), "until the last list that counts ends");
@@ -97,7 +97,7 @@ fn a_verdict_ends_with_the_list_it_needs() {
     let root = Entity::root("root");
     let leaf = root.issue(client("anna", 7));
     let mut required = requirements(&[&root], 0);
-    required.revocation = revocation(&[root.list(&[], 7)], false, false);
+    required.revocation = Some(revocation(&[root.list(&[], 7)], false, false));
     let july = date_time_ymd(2030, 7, 1).unix_timestamp();
     assert_eq!(verdict(&[&leaf], &required).unwrap().valid_until, at(july));
     let chain = [leaf.der.clone()];
@@ -123,15 +123,15 @@ fn a_shard_covers_the_certificates_that_name_it() {
     };
     let (in_one, in_two, nowhere) = (leaf(1, Some("http://crl/1")), leaf(2, Some("http://crl/2")), leaf(3, None));
     let mut required = requirements(&[&root], 0);
-    required.revocation =
-        revocation(&[shard("http://crl/1", None, &[]), shard("http://crl/2", None, &[2])], false, false);
+    let shards = [shard("http://crl/1", None, &[]), shard("http://crl/2", None, &[2])];
+    required.revocation = Some(revocation(&shards, false, false));
     verdict(&[&in_one], &required).unwrap();
     assert!(why(verdict(&[&in_two], &required)).starts_with("revoked: "));
     let uncovered = "revocation_unknown: the revocation list of CN=root does not cover the certificate";
     assert_eq!(why(verdict(&[&nowhere], &required)), uncovered);
-    required.revocation = revocation(&[shard("http://crl/1", Some(CrlScope::CaCertsOnly), &[])], false, false);
+    required.revocation = Some(revocation(&[shard("http://crl/1", Some(CrlScope::CaCertsOnly), &[])], false, false));
     assert_eq!(why(verdict(&[&in_one], &required)), uncovered);
-    required.revocation = revocation(&[shard("http://crl/1", Some(CrlScope::UserCertsOnly), &[])], false, false);
+    required.revocation = Some(revocation(&[shard("http://crl/1", Some(CrlScope::UserCertsOnly), &[])], false, false));
     verdict(&[&in_one], &required).unwrap();
 }
 
@@ -157,7 +157,7 @@ fn an_issuer_without_crl_sign_signs_no_list() {
     let list = list.signed_by(&permitted).unwrap().der().to_vec();
     let mut required = requirements(&[&Entity::root("x")], 0);
     required.anchors = super::super::Anchors::from_pem(pem.as_bytes()).unwrap();
-    required.revocation = revocation(&[list], false, false);
+    required.revocation = Some(revocation(&[list], false, false));
     let verdict = super::super::judge(&[leaf.der().clone()], &required, at(NOW));
     assert_eq!(why(verdict), "revocation_unknown: CN=root may not sign revocation lists: keyUsage lacks cRLSign");
 }
@@ -237,6 +237,6 @@ fn lists_of_openssl_are_read_in_both_versions_and_special_ones_are_refused() {
 fn a_pinned_certificate_needs_no_list() {
     let pin = Entity::self_signed(params("pin"));
     let mut required = requirements(&[&pin], 0);
-    required.revocation = revocation(&[], false, false);
+    required.revocation = Some(revocation(&[], false, false));
     verdict(&[&pin], &required).unwrap();
 }
