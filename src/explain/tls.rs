@@ -3,7 +3,7 @@
 use rustls_pki_types::UnixTime;
 
 use super::{Configuration, Step, time};
-use crate::model::{Effect, HostName, HostPattern, Kind};
+use crate::model::{Effect, HostName, HostPattern, Kind, Validity};
 use crate::proxy::TrialTls;
 use crate::snapshot::{HostTable, HostTls, ServerCertificate};
 use crate::trust::Holder;
@@ -85,8 +85,10 @@ pub(super) fn nearest(host: &HostName, known: impl Iterator<Item = (HostPattern,
 }
 
 fn certificate(certificate: &ServerCertificate, sni: &HostName, now: UnixTime) -> Step {
-    let ServerCertificate { key, not_after, not_before, secret, subject, .. } = certificate;
-    let names = key.end_entity_cert().ok().and_then(Holder::read).map(|holder| holder.dns).unwrap_or_default();
+    let ServerCertificate { key, secret, validity, .. } = certificate;
+    let Validity { not_after, not_before, .. } = validity;
+    let holder = key.end_entity_cert().ok().and_then(Holder::read);
+    let (names, subject) = holder.map(|holder| (holder.dns, holder.subject)).unwrap_or_default();
     let step = if *not_after < time::seconds(now) {
         Step::warning(CERTIFICATE, "has expired: clients that check it do not connect")
     } else if *not_before > time::seconds(now) {
