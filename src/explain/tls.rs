@@ -85,11 +85,13 @@ pub(super) fn nearest(host: &HostName, known: impl Iterator<Item = (HostPattern,
 }
 
 fn certificate(certificate: &ServerCertificate, sni: &HostName, now: UnixTime) -> Step {
-    let ServerCertificate { key, not_after, not_before, secret, subject, .. } = certificate;
-    let names = key.end_entity_cert().ok().and_then(Holder::read).map(|holder| holder.dns).unwrap_or_default();
-    let step = if *not_after < time::seconds(now) {
+    let ServerCertificate { key, secret, validity, .. } = certificate;
+    let Some(Holder { dns: names, subject, .. }) = key.end_entity_cert().ok().and_then(Holder::read) else {
+        return Step::ok(CERTIFICATE, format!("is that of Secret {secret}"));
+    };
+    let step = if validity.not_after < time::seconds(now) {
         Step::warning(CERTIFICATE, "has expired: clients that check it do not connect")
-    } else if *not_before > time::seconds(now) {
+    } else if validity.not_before > time::seconds(now) {
         Step::warning(CERTIFICATE, "is not yet valid: clients that check it do not connect")
     } else if !names.iter().any(|name| covers(name, sni)) {
         Step::warning(CERTIFICATE, format!("is not for {sni}: clients that check it do not connect"))
@@ -99,7 +101,7 @@ fn certificate(certificate: &ServerCertificate, sni: &HostName, now: UnixTime) -
     let names = if names.is_empty() { "no DNS name".to_owned() } else { names.join(", ") };
     step.notes([
         format!("Secret {secret}: subject {subject}, for {names}"),
-        format!("valid until {}", time::distance(*not_after, now)),
+        format!("valid until {}", time::distance(validity.not_after, now)),
     ])
 }
 
