@@ -55,7 +55,7 @@ struct Entry {
 }
 
 /// Which of the issuer's certificates a list is about (`IssuingDistributionPoint`).
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 struct Scope {
     authorities: bool,
     clients: bool,
@@ -249,6 +249,11 @@ impl RevocationList {
     /// `nextUpdate`, in seconds since the epoch: from then on the list counts as expired.
     pub fn next_update(&self) -> i64 {
         self.next_update
+    }
+
+    /// Whether it is about the same certificates as `other`, and is valid for longer.
+    pub fn outlives(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.scope == other.scope && self.next_update > other.next_update
     }
 
     /// The number of revoked certificates.
