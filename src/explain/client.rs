@@ -3,7 +3,7 @@
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::{Asked, Configuration, Step, time};
-use crate::model::{Failure, Mode};
+use crate::model::{Failure, Mode, normal_path};
 use crate::snapshot::{ClientAuth, HostTls, Policy};
 use crate::trust::{Cause, Holder, Refusal};
 
@@ -121,7 +121,8 @@ fn authorities(auth: &ClientAuth, now: UnixTime) -> Vec<String> {
 }
 
 fn skipped(auth: &ClientAuth, path: &str) -> Option<Step> {
-    let matched = auth.skip.matches(path).into_iter().next()?;
+    let path = normal_path(path).ok().filter(|path| auth.skips(path))?;
+    let matched = auth.skip.matches(&path).into_iter().next()?;
     let rule = auth.settings.skip.get(matched)?;
     Some(Step::ok("skip rule", format!("{path} matches `{rule}`: no client certificate is needed")))
 }
