@@ -91,6 +91,57 @@ async fn class_e_records_of_one_byte_and_huge_hellos_are_read_like_any_other() {
     assert_eq!(stage.passed(), 0);
 }
 
+/// The `ClientHello` with other names in its SNI (RFC 6066 section 3), as one record.
+fn with_names(hello: &[u8], name: &str, names: &[&str]) -> Vec<u8> {
+    let two = |length: usize| u16::try_from(length).unwrap().to_be_bytes().to_vec();
+    let extension = |names: &[&str]| {
+        let entries = names.iter().map(|name| [vec![0], two(name.len()), name.as_bytes().to_vec()].concat());
+        let list = entries.collect::<Vec<_>>().concat();
+        [vec![0, 0], two(list.len() + 2), two(list.len()), list].concat()
+    };
+    let (old, new) = (extension(&[name]), extension(names));
+    let at = hello.windows(old.len()).position(|window| window == old).expect("an SNI");
+    // Message, version and random, session id, cipher suites, compression methods: then the length of the extensions.
+    let session = 38 + 1 + usize::from(hello[38]);
+    let suites = session + 2 + usize::from(u16::from_be_bytes([hello[session], hello[session + 1]]));
+    let extensions = suites + 1 + usize::from(hello[suites]);
+    let mut changed = hello[..extensions].to_vec();
+    changed.extend(two(hello.len() - extensions - 2 + new.len() - old.len()));
+    changed.extend_from_slice(&hello[extensions + 2..at]);
+    changed.extend(new);
+    changed.extend_from_slice(&hello[at + old.len()..]);
+    let length = u32::try_from(changed.len() - 4).unwrap().to_be_bytes();
+    changed[1..4].copy_from_slice(&length[1..]);
+    records([&*changed])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_e_a_hello_with_two_names_is_refused() {
+    let stage = stage().await;
+    let address = stage.https;
+    let attack = move || {
+        for version in VERSIONS {
+            for (names, goes_on) in [
+                (&["open.test"][..], true), // changed like the others, and a good one
+                (&["open.test", "mtls.test"], false),
+                (&["mtls.test", "open.test"], false),
+                (&["open.test", "open.test"], false),
+                (&[""], false),
+                (&["open.test\0mtls.test"], false),
+                (&[], false),
+            ] {
+                let (flight, _) = first_flight(&short(version), "mtls.test");
+                let mut socket = socket(address);
+                socket.write_all(&with_names(&message(&flight), "mtls.test", names)).unwrap();
+                let mut answer = [0];
+                let server_hello = matches!(socket.read(&mut answer), Ok(1)) && answer == [22];
+                assert_eq!(server_hello, goes_on, "{version:?} {names:?}");
+            }
+        }
+    };
+    tokio::task::spawn_blocking(attack).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn class_e_a_hello_that_drips_ends_with_the_handshake_timeout() {
     let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));

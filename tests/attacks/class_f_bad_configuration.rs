@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis::model::Kind;
+use portcullis::source::manifests::Manifests;
 use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
 
@@ -195,4 +196,28 @@ async fn class_f_a_host_is_never_open_while_objects_change() {
     let ((), one, two) = tokio::join!(change, attack("http/1.1"), attack("h2"));
     assert!(one > 10 && two > 10, "{one} {two}: too few tries to show anything");
     assert_eq!(stage.passed(), 0);
+}
+
+#[test]
+fn class_f_a_directory_of_manifests_with_a_mistake_is_not_served_at_all() {
+    for (line, mistake, says) in [
+        (11, "  client: {}", "spec.client"),
+        (11, "  client:", "spec.client"),
+        (11, "  client: {caSecret: {name: ca}, mode: Off}", "spec.client.mode"),
+        (11, "  client: {caSecrets: {name: ca}}", "spec.client.caSecrets"),
+        (11, "  cilent: {caSecret: {name: ca}}", "spec.cilent"),
+        (11, "  Client: {caSecret: {name: ca}}", "spec.Client"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "apiVersion: apisix.apache.org/v2\nkind: ApisixTls\nmetadata:\n  name: mtls\n  namespace: default\nspec:\n  \
+             hosts:\n  - {HOST}\n  secret: {{name: server, namespace: default}}\n  # Clients:\n{mistake}\n"
+        );
+        std::fs::write(folder.path().join("tls.yaml"), text).unwrap();
+        let wrong = Manifests::open(vec![folder.path().to_owned()]).map(|_| ()).unwrap_err();
+        let found = wrong.iter().any(|wrong| {
+            wrong.line.abs_diff(line) <= 5 && wrong.message.contains("default/mtls") && wrong.message.contains(says)
+        });
+        assert!(found, "{mistake}: {wrong:?}");
+    }
 }

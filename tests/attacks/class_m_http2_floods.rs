@@ -5,35 +5,14 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::attacker::Attacker;
+use crate::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, field, frame, preface};
 use crate::objects::{client_tls, tls, trusts};
 use crate::pki::PKI;
 use crate::stage::Stage;
 
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// A frame (RFC 9113 section 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend_from_slice(&stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
-
-/// The header block of `GET https://host/` (RFC 7541: indexed fields, then a literal one).
+/// The header block of `GET https://host/`.
 fn get(host: &str) -> Vec<u8> {
-    let mut block = vec![0x82, 0x87, 0x84, 0x01, u8::try_from(host.len()).unwrap()];
-    block.extend_from_slice(host.as_bytes());
-    block
-}
-
-fn preface() -> Vec<u8> {
-    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[])].concat()
+    [vec![0x82, 0x87, 0x84], field(":authority", host)].concat() // the method, the scheme and the path by index
 }
 
 /// Sends `flood` on a connection for `sni` without a certificate, and reads until the proxy ends it.
@@ -84,9 +63,9 @@ async fn class_m_endless_headers_of_a_refused_client_reach_no_upstream() {
     for sni in ["mtls.test", "open.test"] {
         let mut flood = preface();
         flood.extend(frame(HEADERS, END_STREAM, 1, &get("mtls.test")));
-        let field = [&[0x00, 1, b'x', 100][..], &[b'y'; 100]].concat();
+        let fields = field("x", &"y".repeat(100)).repeat(10);
         for _ in 0..5000 {
-            flood.extend(frame(CONTINUATION, 0, 1, &field.repeat(10)));
+            flood.extend(frame(CONTINUATION, 0, 1, &fields));
         }
         floods(&stage, sni, flood).await;
     }

@@ -37,6 +37,7 @@ mod apisix;
 mod attacker;
 mod bad_input;
 mod forger;
+mod frames;
 mod hello;
 mod objects;
 mod s_client;
