@@ -263,8 +263,8 @@ mod tests {
         let current = Arc::new(Current::default());
         let metrics = Arc::new(Metrics::new(current.clone()));
         let log = Log::new(Format::Text, std::io::sink());
-        let (draining, live, settings) = Default::default();
-        let shared = Arc::new(Shared { current, draining, live, log, metrics, settings });
+        let (audit, draining, live, settings) = Default::default();
+        let shared = Arc::new(Shared { audit, current, draining, live, log, metrics, settings });
         let enter = |role, standing: Standing| {
             let used = Use { host: HostName::parse("a.test").unwrap(), role };
             Live::enter(&shared, Weak::new(), used, None, &standing)
