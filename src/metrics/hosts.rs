@@ -168,7 +168,7 @@ fn expiry(hosts: &[Host<'_>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Resul
 
 /// The ends that a host has, in seconds since the epoch.
 fn ends(tls: &HostTls) -> impl Iterator<Item = (&'static str, i64)> {
-    let server = tls.certificates.iter().map(|certificate| certificate.not_after).min();
+    let server = tls.certificates.iter().map(|certificate| certificate.validity.not_after).min();
     let (authority, list) = match &tls.policy {
         Policy::Require(auth) => {
             let authority = auth.requirements.anchors.iter().map(trust::Anchor::not_after).min();

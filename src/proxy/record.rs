@@ -59,7 +59,7 @@ pub(super) fn handshake(shared: &Shared, host: &HostTls, peer: SocketAddr, clien
     shared.audit.tell(&Entry {
         action: Action::Refused,
         field: "spec.client",
-        holder: client.holder(),
+        certificate: client.certificate(),
         host: client.sni.as_str(),
         object: Some(&host.object),
         peer,
@@ -109,7 +109,7 @@ fn entry<'a>(
     Entry {
         action: Action::Refused,
         field: if reason == Reason::HostGone { "spec.hosts" } else { "spec.client" },
-        holder: tls.and_then(Tls::holder),
+        certificate: tls.and_then(Tls::certificate),
         host: host.map_or("", HostName::as_str),
         object: decides.map(|tls| &tls.object),
         peer: downstream.peer,
