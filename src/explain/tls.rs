@@ -3,7 +3,7 @@
 use rustls_pki_types::UnixTime;
 
 use super::{Configuration, Step, time};
-use crate::model::{Effect, HostName, HostPattern, Kind};
+use crate::model::{Effect, HostName, HostPattern, Kind, Validity};
 use crate::proxy::TrialTls;
 use crate::snapshot::{HostTable, HostTls, ServerCertificate};
 use crate::trust::Holder;
@@ -85,14 +85,13 @@ pub(super) fn nearest(host: &HostName, known: impl Iterator<Item = (HostPattern,
 }
 
 fn certificate(certificate: &ServerCertificate, sni: &HostName, now: UnixTime) -> Step {
-    let ServerCertificate { key, secret, .. } = certificate;
-    let Some(holder) = key.end_entity_cert().ok().and_then(Holder::read) else {
-        return Step::warning(CERTIFICATE, format!("the certificate of Secret {secret} cannot be read"));
-    };
-    let Holder { dns: names, not_after, not_before, subject, .. } = holder;
-    let step = if not_after < time::seconds(now) {
+    let ServerCertificate { key, secret, validity, .. } = certificate;
+    let Validity { not_after, not_before, .. } = validity;
+    let holder = key.end_entity_cert().ok().and_then(Holder::read);
+    let (names, subject) = holder.map(|holder| (holder.dns, holder.subject)).unwrap_or_default();
+    let step = if *not_after < time::seconds(now) {
         Step::warning(CERTIFICATE, "has expired: clients that check it do not connect")
-    } else if not_before > time::seconds(now) {
+    } else if *not_before > time::seconds(now) {
         Step::warning(CERTIFICATE, "is not yet valid: clients that check it do not connect")
     } else if !names.iter().any(|name| covers(name, sni)) {
         Step::warning(CERTIFICATE, format!("is not for {sni}: clients that check it do not connect"))
@@ -102,7 +101,7 @@ fn certificate(certificate: &ServerCertificate, sni: &HostName, now: UnixTime) -
     let names = if names.is_empty() { "no DNS name".to_owned() } else { names.join(", ") };
     step.notes([
         format!("Secret {secret}: subject {subject}, for {names}"),
-        format!("valid until {}", time::distance(not_after, now)),
+        format!("valid until {}", time::distance(*not_after, now)),
     ])
 }
 
