@@ -1,6 +1,7 @@
 //! `portcullis explain` and `portcullis check`, as a user runs them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -37,7 +38,8 @@ impl Authority {
 fn secret(name: &str, entries: &[(&str, &str)]) -> String {
     let mut text = format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\nstringData:\n");
     for (key, pem) in entries {
-        text += &format!("  {key}: |\n    {}\n", pem.trim_end().replace('\n', "\n    "));
+        let pem = pem.trim_end().replace('\n', "\n    ");
+        let _ = writeln!(text, "  {key}: |\n    {pem}");
     }
     text + "---\n"
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::Shared;
 use super::downstream::{Downstream, Tls};
-use super::error::{Misdirected, ProxyError};
+use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::standing::Lost;
 use crate::audit::{Action, Entry};
@@ -73,7 +73,6 @@ pub(super) fn handshake(shared: &Shared, host: &HostTls, peer: SocketAddr, clien
 
 fn reason(error: &ProxyError) -> Option<Reason> {
     match error {
-        ProxyError::Misdirected(Misdirected::Gone) => Some(Reason::HostGone),
         ProxyError::Misdirected(_) => Some(Reason::Misdirected),
         ProxyError::Refused { .. } => error.cause().map(Reason::Client),
         ProxyError::Unusable(_) => Some(Reason::UnusablePolicy),
