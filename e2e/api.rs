@@ -57,6 +57,73 @@ spec:
     assert_eq!(rule["backends"], in_first["backends"]);
 }
 
+/// What may stand beside `caSecret` in `spec.client`, and what the API server says about what may not.
+const CLIENTS: &[(&str, &str)] = &[
+    ("mode: Observe", ""),
+    ("mode: observe", "spec.client.mode: Unsupported value"),
+    ("clients: 1", "unknown field"),
+    ("depth: 3, skip_mtls_uri_regex: ['^/a$']", ""),
+    ("caCertificateRefs: [{name: a}, {kind: ConfigMap, name: b, namespace: c, key: d.pem}]", ""),
+    ("caCertificateRefs: []", "spec.client.caCertificateRefs"),
+    ("caCertificateRefs: [{kind: Pod, name: a}]", "spec.client.caCertificateRefs[0].kind"),
+    ("failure: {type: Alert}", ""),
+    ("failure: {type: Alert, statusCode: 403}", "with type Alert the handshake fails"),
+    ("failure: {type: Alert}, skip_mtls_uri_regex: [/a]", "skip_mtls_uri_regex needs failure type Http"),
+    ("failure: {problem: true, statusCode: 403}", ""),
+    ("failure: {body: none, contentType: text/html}", ""),
+    ("failure: {contentType: text/html}", "contentType needs body"),
+    ("failure: {body: a, problem: true}", "body, problem and redirect exclude each other"),
+    ("failure: {redirect: 'https://a.example/', statusCode: 307}", ""),
+    ("failure: {redirect: /, statusCode: 403}", "statusCode is 301, 302, 303, 307 or 308"),
+    ("failure: {statusCode: 302}", "statusCode is 301, 302, 303, 307 or 308"),
+    ("failure: {redirect: 'javascript:1'}", "spec.client.failure.redirect"),
+    ("forward: {clientCert: true, headers: [{name: x-a, value: Subject}]}", ""),
+    ("forward: {headers: [{name: 'x a', value: Subject}]}", "spec.client.forward.headers[0].name"),
+    ("forward: {headers: [{name: x-a, value: Cert}]}", "spec.client.forward.headers[0].value"),
+    ("identities: [{dns: [{exact: a}], ip: [10.0.0.0/8, '::1']}, {spiffe: [{prefix: 'spiffe://a/'}]}]", ""),
+    ("identities: []", "spec.client.identities"),
+    ("identities: [{}]", "spec.client.identities[0]"),
+    ("identities: [{dns: [{}]}]", "spec.client.identities[0].dns[0]"),
+    ("identities: [{dns: [{exact: a, regex: b}]}]", "spec.client.identities[0].dns[0]"),
+    ("identities: [{publicKeySha256: [q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=]}]", ""),
+    ("identities: [{publicKeySha256: [abcd]}]", "spec.client.identities[0].publicKeySha256[0]"),
+    ("revocation: {crlRefs: [{name: a}], scope: Leaf, unknown: Allow}", ""),
+    ("revocation: {scope: Leaf}", "spec.client.revocation.crlRefs: Required value"),
+];
+
+#[test]
+fn the_schema_takes_what_is_served_and_refuses_what_contradicts_itself() {
+    let scene = Scene::new("schema");
+    let admit = |client: &str, more: &str| {
+        let object = format!(
+            "apiVersion: apisix.apache.org/v2
+kind: ApisixTls
+metadata: {{name: t, namespace: {}}}
+spec: {{hosts: [a.test], secret: {{name: s, namespace: ns}}{client}{more}}}
+",
+            scene.namespace
+        );
+        let command = format!("kubectl apply --dry-run=server --validate=strict -f - <<'END'\n{object}END");
+        shell(scene.certificates.folder(), &command)
+    };
+    for (client, refusal) in CLIENTS {
+        let done = admit(&format!(", client: {{caSecret: {{name: ca, namespace: ns}}, {client}}}"), "");
+        if refusal.is_empty() {
+            assert_eq!(done.code, 0, "{client}: {}", done.stderr);
+        } else {
+            assert!(done.code != 0 && done.stderr.contains(refusal), "{client}: {}", done.stderr);
+        }
+    }
+    let without = admit(", client: {depth: 1}", "");
+    assert!(without.stderr.contains("caSecret or caCertificateRefs is required"), "{}", without.stderr);
+    let more = ", additionalSecrets: [{name: r, namespace: ns}], tls: {minVersion: TLSv1.3, alpn: [h2]}";
+    assert_eq!(admit("", more).code, 0, "{}", admit("", more).stderr);
+    let above = admit("", ", tls: {minVersion: TLSv1.3, maxVersion: TLSv1.2}");
+    assert!(above.stderr.contains("minVersion is above maxVersion"), "{}", above.stderr);
+    let unknown = admit("", ", tls: {alpn: [h3]}");
+    assert!(unknown.stderr.contains("spec.tls.alpn[0]"), "{}", unknown.stderr);
+}
+
 #[test]
 fn conditions_tell_good_objects_from_broken_ones() {
     let scene = Scene::mutual("conditions");

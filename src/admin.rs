@@ -8,32 +8,49 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls_pki_types::UnixTime;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
+use crate::compile::Report;
+use crate::explain::{Configuration, Question};
 use crate::metrics::Metrics;
+use crate::proxy::Settings;
 use crate::readiness::Readiness;
 use crate::snapshot::Current;
 
 /// A scraper or a probe that is slower than this to send its request is cut off.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A question for `/debug/explain`: a client's chain at most.
+const MAX_QUESTION: usize = 256 << 10;
+
 /// The pages: `/livez`, `/readyz` (`?verbose` names every part), `/metrics`, and, for clients on this machine only,
-/// `/debug/snapshot`.
+/// `/debug/snapshot` and `/debug/explain`.
 #[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
     pages: Arc<Pages>,
 }
 
+/// What the pages tell about.
 #[derive(Debug)]
-struct Pages {
-    current: Arc<Current>,
-    metrics: Arc<Metrics>,
-    readiness: Readiness,
+pub struct Pages {
+    /// What is served.
+    pub current: Arc<Current>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Which parts are ready.
+    pub readiness: Readiness,
+    /// What became of the objects.
+    pub reports: watch::Receiver<Arc<Report>>,
+    /// What requests are held to.
+    pub settings: Settings,
 }
 
 impl Admin {
@@ -41,14 +58,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the address is in use.
-    pub async fn bind(
-        address: SocketAddr,
-        current: Arc<Current>,
-        metrics: Arc<Metrics>,
-        readiness: Readiness,
-    ) -> anyhow::Result<Self> {
+    pub async fn bind(address: SocketAddr, pages: Pages) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-        Ok(Self { listener, pages: Arc::new(Pages { current, metrics, readiness }) })
+        Ok(Self { listener, pages: Arc::new(pages) })
     }
 
     /// Serves until it is cancelled.
@@ -60,9 +72,14 @@ impl Admin {
             };
             let pages = self.pages.clone();
             tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let response = pages.answer(&request, peer);
-                    async move { Ok::<_, Infallible>(response) }
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let pages = pages.clone();
+                    async move {
+                        let explain = request.uri().path() == "/debug/explain" && is_local(&request, peer);
+                        let response =
+                            if explain { pages.explain(request).await } else { pages.answer(&request, peer) };
+                        Ok::<_, Infallible>(response)
+                    }
                 });
                 let mut builder = http1::Builder::new();
                 builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(8192);
@@ -80,7 +97,7 @@ impl Pages {
         }
         let verbose = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "verbose"));
         match request.uri().path() {
-            "/debug/snapshot" if peer.ip().is_loopback() && !is_forwarded(request.headers()) => {
+            "/debug/snapshot" if is_local(request, peer) => {
                 let dump = serde_json::to_string_pretty(&self.current.load().dump()).unwrap_or_default();
                 page(StatusCode::OK, "application/json", dump + "\n")
             }
@@ -96,6 +113,43 @@ impl Pages {
             _ => page(StatusCode::NOT_FOUND, "text/plain", "there are /livez, /readyz and /metrics\n"),
         }
     }
+}
+
+impl Pages {
+    /// Answers a [`Question`]. It must come as JSON by its content type: a page in a browser on this machine cannot send that
+    /// without being asked first.
+    async fn explain<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+        if request.method() != Method::POST || !is_json {
+            let why = "POST a question as application/json: {\"url\": \"https://…\"}\n";
+            return page(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text/plain", why);
+        }
+        let body = Limited::new(request.into_body(), MAX_QUESTION).collect();
+        let Ok(Ok(body)) = tokio::time::timeout(HEADER_TIMEOUT, body).await else {
+            return page(StatusCode::BAD_REQUEST, "text/plain", "the question is too long, or does not come\n");
+        };
+        let question: Question = match serde_json::from_slice(&body.to_bytes()) {
+            Ok(question) => question,
+            Err(error) => return page(StatusCode::BAD_REQUEST, "text/plain", format!("{error}\n")),
+        };
+        let (report, snapshot) = (self.reports.borrow().clone(), self.current.load_full());
+        let configuration = Configuration { report: &report, settings: &self.settings, snapshot: &snapshot };
+        match configuration.explain(&question, UnixTime::now()) {
+            Ok(answer) => {
+                let answer = serde_json::to_string_pretty(&answer).unwrap_or_default();
+                page(StatusCode::OK, "application/json", answer + "\n")
+            }
+            Err(why) => page(StatusCode::BAD_REQUEST, "text/plain", why + "\n"),
+        }
+    }
+}
+
+/// Whether a request comes from this machine itself.
+fn is_local<B>(request: &Request<B>, peer: SocketAddr) -> bool {
+    peer.ip().is_loopback() && !is_forwarded(request.headers())
 }
 
 /// Whether a proxy passed the request on. A route may lead our own proxy to this address (an `ExternalName` of `localhost`):
@@ -115,11 +169,40 @@ fn page(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Respo
 mod tests {
     use super::*;
 
+    fn pages(current: Arc<Current>, metrics: Arc<Metrics>) -> Pages {
+        let (_, reports) = watch::channel(Arc::default());
+        Pages { current, metrics, readiness: Readiness::default(), reports, settings: Settings::default() }
+    }
+
+    #[tokio::test]
+    async fn a_question_is_answered_as_json_and_only_as_json() {
+        let current = Arc::new(Current::default());
+        let pages = pages(current.clone(), Arc::new(Metrics::new(current)));
+        let ask = |kind: &str, body: String| {
+            let request = Request::post("/debug/explain").header("content-type", kind);
+            pages.explain(request.body(Full::new(Bytes::from(body))).unwrap())
+        };
+        let question = r#"{"url": "https://a.test/"}"#.to_owned();
+        let answer = ask("application/json", question.clone()).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(answer["served"], false);
+        for (kind, question) in [
+            ("text/plain", question),
+            ("application/json", r#"{"url": "nonsense"}"#.to_owned()),
+            ("application/json", r#"{"url": "https://a.test/", "key": "?"}"#.to_owned()),
+            ("application/json", " ".repeat(MAX_QUESTION + 1)),
+        ] {
+            assert!(ask(kind, question).await.status().is_client_error());
+        }
+    }
+
     #[test]
     fn the_snapshot_is_for_this_machine_and_not_for_what_a_proxy_on_it_passes_on() {
         let current = Arc::new(Current::default());
         let metrics = Arc::new(Metrics::new(current.clone()));
-        let pages = Pages { current, metrics, readiness: Readiness::default() };
+        let pages = pages(current, metrics);
         let status = |peer: [u8; 4], field: Option<&str>| {
             let request = Request::get("/debug/snapshot");
             let request = field.into_iter().fold(request, |request, name| request.header(name, "x")).body(()).unwrap();

@@ -74,7 +74,8 @@ pub struct ExplainOptions {
     #[arg(long)]
     pub at: Option<jiff::Timestamp>,
 
-    /// A PEM file with the client's certificate, then the intermediates that the client sends. Keys in it are not read.
+    /// A PEM file (`-`: standard input) with the client's certificate, then the intermediates that the client sends. Keys in
+    /// it are not read.
     #[arg(long)]
     pub cert: Option<PathBuf>,
 
@@ -85,6 +86,10 @@ pub struct ExplainOptions {
     /// Ask the process whose admin address this is. It answers from its own machine only.
     #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, default_missing_value = "http://127.0.0.1:9091")]
     pub live: Option<String>,
+
+    /// With `--manifests`: as of `portcullis run`.
+    #[arg(long, env = "PORTCULLIS_FALLBACK_SNI")]
+    pub fallback_sni: Option<String>,
 
     /// Answer from these manifests: a directory or file; repeatable.
     #[arg(long, value_delimiter = ',')]

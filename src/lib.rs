@@ -31,6 +31,7 @@ pub mod demo;
 pub mod inspect;
 
 pub mod alarm;
+pub mod audit;
 pub mod body;
 pub mod drain;
 pub mod log;

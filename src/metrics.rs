@@ -1,6 +1,8 @@
 //! Metrics for Prometheus. Every handle that traffic touches is a plain atomic resolved at the start: no lock, no hashing of
 //! labels on the request path.
 
+mod hosts;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -16,8 +18,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::snapshot::{Current, Snapshot};
-use crate::trust::Cause;
+use crate::snapshot::{Current, Reason, Snapshot};
 
 /// Classes of status, in the order of the counters.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -27,11 +28,11 @@ type Labels = Vec<(&'static str, &'static str)>;
 /// What the process counts.
 pub struct Metrics {
     /// Requests that were served, and would have been refused by a policy that is not in the mode `Observe`.
-    pub client_auth_observed: ClientAuthObserved,
-    /// Client certificates refused.
-    pub client_auth_refused: ClientAuthRefused,
+    pub client_auth_observed: Reasons,
+    /// Requests refused by a host's client authentication; misdirected ones are counted by `misdirected`.
+    pub client_auth_refused: Reasons,
     /// Connections closed because their client is not let in any more.
-    pub client_connections_closed: ClientConnectionsClosed,
+    pub client_connections_closed: Reasons,
     /// Downstream connections.
     pub connections: Connections,
     /// From the request's head to the end of the response's body.
@@ -49,46 +50,20 @@ pub struct Metrics {
     registry: Registry,
 }
 
-/// `portcullis_client_auth_observed_total{reason}`.
+/// A counter for every [`Reason`].
 #[derive(Debug)]
-pub struct ClientAuthObserved {
-    by_cause: [Counter; Cause::ALL.len()],
-    misdirected: Counter,
-}
+pub struct Reasons([Counter; Reason::ALL.len()]);
 
-impl ClientAuthObserved {
-    /// Counts a request; `None` is for one whose connection could not be used for its host.
-    pub fn count(&self, cause: Option<Cause>) {
-        let counter = cause.and_then(|cause| self.by_cause.get(cause as usize)).unwrap_or(&self.misdirected);
-        counter.inc();
+impl Reasons {
+    fn new(registry: &mut Registry, name: &str, help: &str) -> Self {
+        let family = Family::<Labels, Counter>::default();
+        registry.register(name, help, family.clone());
+        Self(Reason::ALL.map(|reason| of(&family, &[("reason", reason.as_str())])))
     }
-}
 
-/// `portcullis_client_auth_refused_total{reason}`.
-#[derive(Debug)]
-pub struct ClientAuthRefused {
-    /// No certificate was sent.
-    pub not_present: Counter,
-    /// A certificate was sent that does not satisfy the policy.
-    pub not_verified: Counter,
-    /// The host's policy itself is unusable.
-    pub unusable_policy: Counter,
-}
-
-/// `portcullis_client_connections_closed_total{reason}`.
-#[derive(Debug)]
-pub struct ClientConnectionsClosed {
-    /// The host is not configured any more.
-    pub host_gone: Counter,
-    /// The host's policy itself is unusable.
-    pub unusable_policy: Counter,
-    refused: [Counter; Cause::ALL.len()],
-}
-
-impl ClientConnectionsClosed {
-    /// The client does not satisfy the policy any more.
-    pub fn refused(&self, cause: Cause) -> &Counter {
-        &self.refused[cause as usize]
+    /// Counts one.
+    pub fn count(&self, reason: Reason) {
+        self.0[reason.index()].inc();
     }
 }
 
@@ -180,38 +155,18 @@ impl Metrics {
             unusable: result("unusable"),
         };
 
-        let family = Family::<Labels, Counter>::default();
-        registry.register(
+        let client_auth_observed = Reasons::new(
+            registry,
             "client_auth_observed",
             "Requests served that would be refused if the policy were enforced",
-            family.clone(),
         );
-        let client_auth_observed = ClientAuthObserved {
-            by_cause: Cause::ALL.map(|cause| of(&family, &[("reason", cause.as_str())])),
-            misdirected: of(&family, &[("reason", "misdirected")]),
-        };
-
-        let family = Family::<Labels, Counter>::default();
-        registry.register("client_auth_refused", "Requests refused by a host's client authentication", family.clone());
-        let reason = |name| of(&family, &[("reason", name)]);
-        let client_auth_refused = ClientAuthRefused {
-            not_present: reason("not_present"),
-            not_verified: reason("not_verified"),
-            unusable_policy: reason("unusable_policy"),
-        };
-
-        let family = Family::<Labels, Counter>::default();
-        registry.register(
+        let client_auth_refused =
+            Reasons::new(registry, "client_auth_refused", "Requests refused by a host's client authentication");
+        let client_connections_closed = Reasons::new(
+            registry,
             "client_connections_closed",
             "Open connections closed because their client is not let in any more",
-            family.clone(),
         );
-        let reason = |name| of(&family, &[("reason", name)]);
-        let client_connections_closed = ClientConnectionsClosed {
-            host_gone: reason("host_gone"),
-            refused: Cause::ALL.map(|cause| reason(cause.as_str())),
-            unusable_policy: reason("unusable_policy"),
-        };
 
         let enforced_generation = Gauge::default();
         registry.register(
@@ -354,7 +309,7 @@ impl Collector for Served {
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }
         }
-        Ok(())
+        hosts::encode(&snapshot, &mut encoder)
     }
 }
 

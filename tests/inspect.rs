@@ -1,9 +1,11 @@
 //! `portcullis explain` and `portcullis check`, as a user runs them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
@@ -172,7 +174,7 @@ fn a_refusal_names_the_object_the_reason_and_what_to_do() {
         (
             &["http://shop.test/api/"],
             &[
-                "refused: connection: the host authenticates its clients and is not served without TLS\n",
+                "refused: connection: the host authenticates its clients, and the request comes without TLS\n",
                 "refused with 421",
             ],
         ),
@@ -245,4 +247,44 @@ fn check_names_file_line_object_and_field_of_everything_that_is_wrong() {
     let (code, out, _) = run(folder.path(), &["check", "--manifests", "manifests"]);
     assert_eq!(code, 1);
     assert!(out.starts_with("error: manifests/shop.yaml:18: ApisixRoute default/shop: spec.http[0].match"), "{out}");
+}
+
+/// A process that serves a folder, killed when dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_running_process_answers_as_its_manifests_do() {
+    let folder = folder();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let admin = format!("127.0.0.1:{port}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.args(["run", "--manifests", "manifests", "--http-listen", "127.0.0.1:0", "--https-listen", "127.0.0.1:0"]);
+    command.args(["--admin-listen", &admin]).current_dir(folder.path()).stdout(Stdio::null());
+    let process = Process(command.spawn().unwrap());
+    let live = format!("--live=http://{admin}");
+    let ask = |arguments: &[&str]| run(folder.path(), &[&["explain", &live, "--output", "json"], arguments].concat());
+    let good = ["https://shop.test/api/", "--cert", "client.pem", "--at", "2030-01-01T00:00:00Z"];
+    let end = Instant::now() + Duration::from_secs(30);
+    while ask(&good).0 != 0 {
+        assert!(Instant::now() < end, "{:?}", ask(&good));
+        thread::sleep(Duration::from_millis(20));
+    }
+    let strange = ["https://shop.test/api/", "--cert", "stranger.pem", "--at", "2030-01-01T00:00:00Z"];
+    for (arguments, code) in [(good, 0), (strange, 1)] {
+        let offline = explain(folder.path(), &[&arguments[..], &["--output", "json"]].concat());
+        assert_eq!(ask(&arguments), offline);
+        assert_eq!(offline.0, code);
+    }
+    let (code, _, error) = ask(&["nonsense"]);
+    assert!(code == 2 && error.contains("answers 400 Bad Request: `nonsense` must start with"), "{error}");
+    drop(process);
+    let (code, _, error) = ask(&good);
+    assert!(code == 2 && error.contains("cannot ask 127.0.0.1"), "{error}");
 }

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::trust::{Anchors, certificates, private_key};
+use portcullis_fuzz::trust::{Anchors, certificates, private_key};
 
 fuzz_target!(|pem: &[u8]| {
     let _ = private_key(pem);

@@ -5,16 +5,15 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::model::{ClientSettings, IdentityRule, RevocationSettings, TextMatch};
-use portcullis::snapshot::ClientAuth;
-use portcullis::trust::{Anchors, Holder, Revocation, crls};
+use portcullis_fuzz::model::{IdentityRule, RevocationSettings, TextMatch};
+use portcullis_fuzz::trust::{Anchors, Holder, IdentityRules, Requirements, Revocation, crls, judge};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 /// 2030-01-01: `authority.pem` and the seeds are valid.
 const NOW: Duration = Duration::from_secs(1_893_456_000);
 
 /// Policies: webpki's depth and AWS-LC's, without and with everything that can be asked.
-static POLICIES: LazyLock<Vec<ClientAuth>> = LazyLock::new(|| {
+static POLICIES: LazyLock<Vec<Requirements>> = LazyLock::new(|| {
     let policy = |depth, everything: bool| {
         let anchors = Anchors::from_pem(include_bytes!("../seeds/authority.pem")).expect("the authority is usable");
         let lists = || crls(include_bytes!("../seeds/authority.crl")).expect("the list is readable");
@@ -25,9 +24,9 @@ static POLICIES: LazyLock<Vec<ClientAuth>> = LazyLock::new(|| {
             IdentityRule { subject: any(), ..IdentityRule::default() },
             IdentityRule { dns: any(), email: any(), uri: any(), spiffe: any(), ..IdentityRule::default() },
         ];
-        let identities = if everything { identities.to_vec() } else { vec![] };
-        ClientAuth::new(anchors, revocation, ClientSettings { depth, identities, ..ClientSettings::default() })
-            .expect("the settings are usable")
+        let identities = if everything { &identities[..] } else { &[] };
+        let identities = IdentityRules::new(identities).expect("the rules are usable");
+        Requirements { anchors, depth, identities, revocation }
     };
     vec![policy(1, false), policy(100, false), policy(1, true), policy(100, true)]
 });
@@ -42,9 +41,9 @@ fuzz_target!(|data: &[u8]| {
     }
     let now = UnixTime::since_unix_epoch(NOW);
     let policy = &POLICIES[usize::from(*choice) % POLICIES.len()];
-    if let Ok(verified) = policy.judge(&chain, now) {
+    if let Ok(verified) = judge(&chain, policy, now) {
         assert!(verified.valid_until >= now);
-        assert_eq!(verified.again(&policy.requirements, now), Some(Ok(verified)));
+        assert_eq!(verified.again(policy, now), Some(Ok(verified)));
     }
     for certificate in &chain {
         let _ = Holder::read(certificate);

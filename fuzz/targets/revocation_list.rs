@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::model::RevocationSettings;
-use portcullis::trust::{Revocation, crls};
+use portcullis_fuzz::model::RevocationSettings;
+use portcullis_fuzz::trust::{Revocation, crls};
 
 fuzz_target!(|data: &[u8]| {
     let read = |lists: Vec<Vec<u8>>| {

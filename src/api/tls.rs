@@ -220,7 +220,7 @@ pub struct Identity {
     /// SHA-256 of the certificate: hexadecimal, with or without colons, or base64.
     #[schemars(length(min = 1, max = 64), inner(length(min = 44, max = 95), regex(pattern = schema::SHA256)))]
     pub certificate_sha256: Option<Vec<String>>,
-    /// DNS names of the subject alternative name, in lower case.
+    /// DNS names of the subject alternative name, whatever their case.
     #[schemars(length(min = 1, max = 64))]
     pub dns: Option<Vec<TextMatch>>,
     /// E-mail addresses of the subject alternative name.

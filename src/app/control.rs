@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::UnixTime;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -38,17 +37,25 @@ pub(super) struct Outputs {
 
 /// Runs until every source is gone. The only place where state changes: whatever arrived meanwhile goes into one
 /// compilation.
-pub(super) async fn run(world: World, context: Context, mut changes: mpsc::Receiver<Change>, outputs: Outputs) {
+///
+/// `clock` says what time it is, in seconds since the epoch.
+pub(super) async fn run(
+    world: World,
+    context: Context,
+    mut changes: mpsc::Receiver<Change>,
+    outputs: Outputs,
+    clock: impl Fn() -> i64,
+) {
     let mut control = Control { answered: BTreeSet::new(), context, dirty: false, outputs, outdated: None, world };
     let mut next = Instant::now();
     let mut patience = None;
     loop {
-        let wait = Instant::now() + control.outdated.map_or(CHECK, |at| until(at).min(CHECK));
+        let wait = Instant::now() + control.outdated.map_or(CHECK, |at| seconds(at.saturating_sub(clock())).min(CHECK));
         match timeout_at(patience.unwrap_or(wait), changes.recv()).await {
             Ok(Some(change)) => control.take(change),
             Ok(None) => return,
             Err(_) if patience.is_some() => control.answered = control.world.referenced(), // waited long enough
-            Err(_) => control.dirty |= control.outdated.is_some_and(|at| now() >= at),
+            Err(_) => control.dirty |= control.outdated.is_some_and(|at| clock() >= at),
         }
         sleep_until(next).await;
         while let Ok(change) = changes.try_recv() {
@@ -61,7 +68,7 @@ pub(super) async fn run(world: World, context: Context, mut changes: mpsc::Recei
         }
         patience = None;
         if control.dirty && control.world.is_complete() {
-            control.publish();
+            control.publish(clock());
             next = Instant::now() + PACE;
         }
     }
@@ -79,14 +86,9 @@ struct Control {
     world: World,
 }
 
-/// Seconds since the epoch.
-fn now() -> i64 {
-    i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX)
-}
-
-/// How long it is until `at`, in seconds since the epoch.
-fn until(at: i64) -> Duration {
-    Duration::from_secs(u64::try_from(at.saturating_sub(now())).unwrap_or(0))
+/// A duration of so many seconds; none where they are negative.
+fn seconds(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
 impl Control {
@@ -136,9 +138,9 @@ impl Control {
         fetched && self.dirty && self.outputs.referenced.borrow().iter().flatten().any(|object| !known(object))
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, now: i64) {
         let started = Instant::now();
-        let compiled = compile(&self.world, &self.context, &self.outputs.current.load(), now());
+        let compiled = compile(&self.world, &self.context, &self.outputs.current.load(), now);
         self.outdated = compiled.next;
         let generation = compiled.snapshot.generation;
         self.outputs.current.store(Arc::new(compiled.snapshot));

@@ -13,11 +13,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustls_pki_types::UnixTime;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, watch};
 
 use self::leadership::Leadership;
-use crate::admin::Admin;
+use crate::admin::{Admin, Pages};
 use crate::args::RunOptions;
 use crate::compile::{Context, Report, TlsContext};
 use crate::log::Log;
@@ -86,9 +87,16 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
     };
     let outcome = control.block_on(async {
         let readiness = Readiness::awaiting(&[FIRST_SNAPSHOT]);
-        let admin = Admin::bind(options.admin_listen, current.clone(), metrics, readiness.clone()).await?;
-        tokio::spawn(admin.run());
-        let (published, leadership) = start_control(options, current, &readiness).await?;
+        let (reports, report) = watch::channel(Arc::new(Report::default()));
+        let pages = Pages {
+            current: current.clone(),
+            metrics,
+            readiness: readiness.clone(),
+            reports: report,
+            settings: proxy.settings().clone(),
+        };
+        tokio::spawn(Admin::bind(options.admin_listen, pages).await?.run());
+        let (published, leadership) = start_control(options, current, reports, &readiness).await?;
         let stop = stop_signal()?;
         let serving = Serving { leadership, options, proxy, published, readiness, traffic: &traffic };
         serving.until(stop, started).await;
@@ -104,10 +112,11 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
 async fn start_control(
     options: &RunOptions,
     current: Arc<Current>,
+    reports: watch::Sender<Arc<Report>>,
     readiness: &Readiness,
 ) -> anyhow::Result<(watch::Receiver<bool>, Option<Leadership>)> {
     let (change_sender, changes) = mpsc::channel(CHANGES);
-    let (reports, report) = watch::channel(Arc::new(Report::default()));
+    let report = reports.subscribe();
     let (referenced_sender, referenced) = watch::channel(None);
     let (published_sender, published) = watch::channel(false);
     let mut sources = Vec::new();
@@ -135,7 +144,8 @@ async fn start_control(
         tls: TlsContext::new()?,
     };
     let outputs = control::Outputs { current, published: published_sender, referenced: referenced_sender, reports };
-    tokio::spawn(control::run(World::awaiting(&sources), context, changes, outputs));
+    let clock = || i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+    tokio::spawn(control::run(World::awaiting(&sources), context, changes, outputs, clock));
     Ok((published, leadership))
 }
 

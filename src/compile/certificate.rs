@@ -1,16 +1,19 @@
 //! The certificates that hosts show.
 
-use std::sync::Arc;
-
 use super::Context;
 use super::data::{Failed, data};
-use crate::model::{Kind, ObjectKey, ObjectRef, Reason};
+use crate::model::{Kind, ObjectKey, ObjectRef, Reason, Validated, Validity};
 use crate::snapshot::ServerCertificate;
 use crate::trust::Holder;
 use crate::world::World;
 
 /// The keys of a certificate's Secret, in the order they are looked up (APISIX's).
 const KEYS: [(&str, &str); 2] = [("cert", "key"), ("tls.crt", "tls.key")];
+
+/// The field that names the certificate at `index`.
+pub(super) fn field(index: usize) -> String {
+    index.checked_sub(1).map_or_else(|| "spec.secret".to_owned(), |index| format!("spec.additionalSecrets[{index}]"))
+}
 
 /// Reads the certificate and key of the Secret `key`.
 pub(super) fn certificate(world: &World, context: &Context, key: &ObjectKey) -> Result<ServerCertificate, Failed> {
@@ -32,11 +35,15 @@ pub(super) fn certificate(world: &World, context: &Context, key: &ObjectKey) -> 
         let holder = holder.ok_or_else(|| invalid("holds a certificate that is no X.509 certificate".to_owned()))?;
         return Ok(ServerCertificate {
             key,
-            not_after: holder.not_after,
-            not_before: holder.not_before,
-            secret: object.key,
             source: source.clone(),
-            subject: Arc::from(holder.subject),
+            validity: Validity {
+                field: field(0).into(),
+                kind: Validated::ServerCertificate,
+                not_after: holder.not_after,
+                not_before: holder.not_before,
+                what: format!("the certificate {} of {object}", holder.subject),
+            },
+            secret: object.key,
         });
     }
     Err(invalid("has neither `cert` and `key` nor `tls.crt` and `tls.key`".to_owned()))

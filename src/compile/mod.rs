@@ -51,7 +51,9 @@ pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) 
     let (tls, next) = tls::compile(world, context, previous, now, &mut report);
     let (routes, carried) = routes::compile(world, context, previous, &mut report);
     let identity_headers = identity_headers(&tls);
-    let snapshot = Snapshot { carried, generation: previous.generation + 1, identity_headers, routes, tls };
+    let generation = previous.generation + 1;
+    let mut snapshot = Snapshot { carried, generation, identity_headers, routes, tls, ..Snapshot::default() };
+    snapshot.carry_stats(previous);
     Compiled { next, report, snapshot }
 }
 

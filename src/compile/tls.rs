@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::attach::Attached;
+use super::certificate::field;
 use super::shared::Shared;
 use super::{Context, ObjectReport, Report, attach};
 use crate::model::{
     Effect, HostPattern, Invalid, Kind, Meta, ObjectKey, ObjectRef, Problem, Reason, SourceId, TlsHost, Validated,
-    Validity,
 };
 use crate::snapshot::{HostTable, HostTls, Inputs, Policy, ServerCertificate, Snapshot};
 use crate::world::{Observed, World};
@@ -221,11 +221,12 @@ fn certificates(
         Ok(secrets) => {
             for (index, secret) in secrets.iter().enumerate() {
                 let why = match shared.certificate(secret) {
-                    Ok(certificate) => {
+                    Ok(mut certificate) => {
+                        certificate.validity.field = field(index).into();
                         found.push(certificate);
                         continue;
                     }
-                    Err(failed) => failed.at(&certificate_field(index)),
+                    Err(failed) => failed.at(&field(index)),
                 };
                 match carried.iter().find(|old| old.secret == *secret) {
                     Some(old) => {
@@ -253,34 +254,15 @@ fn certificates(
     Err(failed.into_iter().next().unwrap_or_else(none))
 }
 
-fn certificate_field(index: usize) -> String {
-    index.checked_sub(1).map_or_else(|| "spec.secret".to_owned(), |index| format!("spec.additionalSecrets[{index}]"))
-}
-
-/// How long everything is valid that a host is made from.
-fn validities(host: &HostTls) -> impl Iterator<Item = Validity> {
-    let field = |certificate: &ServerCertificate| {
-        let secrets = host.certificates.iter().position(|other| other.secret == certificate.secret);
-        certificate_field(secrets.unwrap_or_default())
-    };
-    let own = host.certificates.iter().map(move |certificate| Validity {
-        field: field(certificate).into(),
-        kind: Validated::ServerCertificate,
-        not_after: certificate.not_after,
-        not_before: certificate.not_before,
-        what: format!("the certificate {} of Secret {}", certificate.subject, certificate.secret),
-    });
-    own.chain(host.validities.iter().cloned())
-}
-
 /// What time makes of a host: the problems at `now`, and when they change.
 fn dated(host: &HostTls, now: i64) -> (Vec<Problem>, Option<i64>) {
-    let all: Vec<_> = validities(host).collect();
-    let mut problems: Vec<_> = all.iter().filter_map(|validity| validity.problem(now)).collect();
-    let mut authorities = all.iter().filter(|validity| validity.kind == Validated::Authority).peekable();
+    let own = host.certificates.iter().map(|certificate| &certificate.validity);
+    let all = || own.clone().chain(host.validities.iter());
+    let mut problems: Vec<_> = all().filter_map(|validity| validity.problem(now)).collect();
+    let mut authorities = all().filter(|validity| validity.kind == Validated::Authority).peekable();
     if authorities.peek().is_some() && authorities.all(|authority| !authority.holds(now)) {
         let message = "every authority has expired or is not yet valid; all clients are refused";
         problems.push(refused(Invalid::new(Reason::InvalidCaCertificate, "spec.client", message)));
     }
-    (problems, all.iter().filter_map(|validity| validity.next(now)).min())
+    (problems, all().filter_map(|validity| validity.next(now)).min())
 }

@@ -144,6 +144,8 @@ fn secrets(folder: &Path) -> anyhow::Result<String> {
 pub(super) fn instructions(folder: &Path, http: u16, https: u16, admin: SocketAddr) -> String {
     let d = folder.display();
     let curl = format!("curl --cacert {d}/ca.pem");
+    let program = std::env::current_exe().unwrap_or_else(|_| "portcullis".into());
+    let program = program.display();
     format!(
         "
 Portcullis is serving the manifests in {d}/manifests on 127.0.0.1.
@@ -163,6 +165,9 @@ Try, in another terminal:
 
   # in plain text the protected host is not served at all: 421
   curl http://{MTLS_HOST}:{http}/hello
+
+  # why: every object that decides, step by step
+  {program} explain --live=http://{admin} --cert {d}/stranger.pem https://{MTLS_HOST}:{https}/hello
 
 Edit a file in {d}/manifests and save it: the change is live at once, and what is wrong is said here with file and line.
 Metrics: http://{admin}/metrics  What is served: http://{admin}/debug/snapshot  End: Ctrl-C

@@ -2,20 +2,21 @@
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::{Asked, Configuration, Step, time};
+use super::{Asked, Configuration, Step, identity, time};
 use crate::model::{Failure, Mode};
+use crate::proxy::is_plain;
 use crate::snapshot::{ClientAuth, HostTls, Policy};
-use crate::trust::{Cause, Holder, Refusal};
+use crate::trust::{Cause, Holder, Refusal, Revocation};
 
 const POLICY: &str = "client policy";
 const CERTIFICATE: &str = "client certificate";
 const CONNECTION: &str = "connection";
 
-/// How many certificate authorities are listed.
-const AUTHORITIES: usize = 10;
+/// How many authorities, revocation lists and rules are listed.
+const LISTED: usize = 10;
 
 pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Step> {
-    let Configuration { allow_plaintext_client_auth, snapshot, .. } = *configuration;
+    let Configuration { settings, snapshot, .. } = *configuration;
     let of_host = snapshot.tls.most_specific(&asked.host);
     let object = of_host.map(|tls| format!("ApisixTls {}", tls.object)).unwrap_or_default();
     let mut steps = vec![match snapshot.policy(&asked.host) {
@@ -30,16 +31,17 @@ pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Ste
     }];
     let Some(tls) = &asked.trial.tls else {
         steps.extend(
-            plaintext(snapshot.policy(&asked.host), allow_plaintext_client_auth).map(|step| step.of(&object, "")),
+            plaintext(snapshot.policy(&asked.host), settings.allow_plaintext_client_auth)
+                .map(|step| step.of(&object, "")),
         );
         return steps;
     };
-    if let Some(connection) = tls.sni.as_ref().and_then(|sni| snapshot.handshake(sni)) {
+    if let Some(connection) = tls.host(settings).and_then(|sni| snapshot.handshake(sni)) {
         steps.extend(other_host(configuration, asked, connection));
     }
     if let Policy::Require(auth) = snapshot.policy(&asked.host) {
-        let skip = skipped(auth, asked.trial.uri.path());
-        let judged = judged(auth, &tls.chain, skip.is_some(), asked.now);
+        let skip = skipped(auth, &asked.path);
+        let judged = judged(auth, &tls.chain, skip.is_some() && is_plain(&asked.path), asked.now);
         steps.extend(skip.map(|step| step.of(&object, "spec.client.skip_mtls_uri_regex")));
         steps.push(judged.of(object, "spec.client"));
     }
@@ -47,22 +49,23 @@ pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Ste
 }
 
 fn plaintext(policy: &Policy, allowed: bool) -> Option<Step> {
+    let message = "the host authenticates its clients, and the request comes without TLS";
     match policy {
         Policy::Open => None,
         Policy::Require(_) if allowed => {
             Some(Step::warning(CONNECTION, "--allow-plaintext-client-auth lets everyone in who comes without TLS"))
         }
-        Policy::Require(auth) if auth.settings.mode != Mode::Require => None,
-        Policy::Refuse(_) | Policy::Require(_) => {
-            let message = "the host authenticates its clients and is not served without TLS";
-            Some(Step::refused(CONNECTION, message, "use https"))
+        Policy::Require(auth) if auth.settings.mode == Mode::Optional => None,
+        Policy::Require(auth) if auth.settings.mode == Mode::Observe => {
+            Some(Step::warning(CONNECTION, format!("{message}; mode Observe serves it anyway")))
         }
+        Policy::Refuse(_) | Policy::Require(_) => Some(Step::refused(CONNECTION, message, "use https")),
     }
 }
 
 /// The request's host beside the connection's.
 fn other_host(configuration: &Configuration<'_>, asked: &Asked, connection: &HostTls) -> Option<Step> {
-    let sni = asked.trial.tls.as_ref()?.sni.as_ref()?;
+    let sni = asked.trial.tls.as_ref()?.host(configuration.settings)?;
     if *sni == asked.host {
         return None;
     }
@@ -92,38 +95,53 @@ fn policy(auth: &ClientAuth, now: UnixTime) -> Step {
     };
     let mut notes = vec![failure, format!("depth: at most {} intermediates", requirements.depth)];
     notes.extend(authorities(auth, now));
-    if let Some(revocation) = &requirements.revocation {
-        let scope = if revocation.settings().leaf_only { "the client's own certificate" } else { "the whole chain" };
-        let unknown = if revocation.settings().allow_unknown { "allowed" } else { "refused" };
-        let lists = revocation.lists().count();
-        notes.push(format!("revocation: {lists} lists over {scope}; what they do not cover is {unknown}"));
-    }
-    if !settings.identities.is_empty() {
-        notes.push(format!("identity: one of {} rules must match", settings.identities.len()));
-    }
+    notes.extend(requirements.revocation.iter().flat_map(|revocation| revocation_notes(revocation, now)));
+    let rules = settings.identities.iter().enumerate();
+    notes.extend(first(rules, "rules on the identity", |(index, rule)| identity::rule(index, rule)));
     notes.extend(settings.skip.iter().map(|skip| format!("no certificate is needed where the path matches `{skip}`")));
     notes.push(format!("policy id {}", auth.id));
     Step::ok(POLICY, mode).notes(notes)
 }
 
-fn authorities(auth: &ClientAuth, now: UnixTime) -> Vec<String> {
-    let all = auth.requirements.anchors.certificates();
-    let mut lines: Vec<_> = all
-        .iter()
-        .take(AUTHORITIES)
-        .filter_map(Holder::read)
-        .map(|ca| format!("authority {}, valid until {}", ca.subject, time::distance(ca.not_after, now)))
-        .collect();
-    if all.len() > AUTHORITIES {
-        lines.push(format!("and {} more authorities", all.len() - AUTHORITIES));
-    }
+/// The first few of many; there may be a hundred.
+fn first<T>(all: impl Iterator<Item = T>, what: &str, line: impl Fn(T) -> String) -> Vec<String> {
+    let mut lines: Vec<_> = all.map(line).collect();
+    let more = lines.len().saturating_sub(LISTED);
+    lines.truncate(LISTED);
+    lines.extend((more > 0).then(|| format!("and {more} more {what}")));
     lines
 }
 
+fn authorities(auth: &ClientAuth, now: UnixTime) -> Vec<String> {
+    first(auth.requirements.anchors.iter(), "authorities", |anchor| {
+        let until = time::distance(anchor.not_after(), now);
+        let judged = if anchor.is_valid(now) { "" } else { "; it is not valid now and vouches for nobody" };
+        format!("authority {}, valid until {until}{judged}", anchor.subject())
+    })
+}
+
+fn revocation_notes(revocation: &Revocation, now: UnixTime) -> Vec<String> {
+    let settings = revocation.settings();
+    let scope = if settings.leaf_only { "the client's own certificate" } else { "the whole chain" };
+    let unknown = if settings.allow_unknown { "is allowed" } else { "is refused" };
+    let mut notes = vec![format!("revocation is checked for {scope}; what no current list covers {unknown}")];
+    notes.extend(first(revocation.iter(), "revocation lists", |list| {
+        let next = time::distance(list.next_update(), now);
+        let judged = if list.next_update() < time::seconds(now) { "; it has expired" } else { "" };
+        format!("revocation list of {}: {} certificates, next update {next}{judged}", list.issuer(), list.entries())
+    }));
+    notes
+}
+
 fn skipped(auth: &ClientAuth, path: &str) -> Option<Step> {
+    const STEP: &str = "skip rule";
     let matched = auth.skip.matches(path).into_iter().next()?;
     let rule = auth.settings.skip.get(matched)?;
-    Some(Step::ok("skip rule", format!("{path} matches `{rule}`: no client certificate is needed")))
+    if is_plain(path) {
+        return Some(Step::ok(STEP, format!("{path} matches `{rule}`: no client certificate is needed")));
+    }
+    let message = format!("{path} matches `{rule}`, but an upstream may take it for another path: it does not count");
+    Some(Step::warning(STEP, message))
 }
 
 fn judged(auth: &ClientAuth, chain: &[CertificateDer<'static>], skipped: bool, now: UnixTime) -> Step {
@@ -133,7 +151,7 @@ fn judged(auth: &ClientAuth, chain: &[CertificateDer<'static>], skipped: bool, n
             index + 1,
             holder.subject,
             holder.issuer,
-            hex(&holder.serial),
+            hex(&holder.serial).to_uppercase(),
             time::distance(holder.not_after, now),
             hex(&holder.certificate_sha256),
         ),
@@ -146,6 +164,8 @@ fn judged(auth: &ClientAuth, chain: &[CertificateDer<'static>], skipped: bool, n
         }
         Err(refusal) => refusal,
     };
+    let names = chain.first().filter(|_| !auth.settings.identities.is_empty()).and_then(Holder::read);
+    let sent = sent.chain(names.and_then(|holder| identity::names(&holder)));
     let notes: Vec<_> = sent.chain(missing_issuer(auth, chain, refusal.cause())).collect();
     let message = match &refusal {
         Refusal::NotPresent => "the client sends none".to_owned(),
@@ -175,8 +195,7 @@ fn missing_issuer(auth: &ClientAuth, chain: &[CertificateDer<'static>], cause: C
             None => break,
         }
     }
-    let mut known = auth.requirements.anchors.certificates().iter().filter_map(Holder::read);
-    let found = known.any(|ca| ca.subject == last.issuer);
+    let found = auth.requirements.anchors.iter().any(|anchor| anchor.subject() == last.issuer);
     let wanted = format!("looked for the issuer {}", last.issuer);
     let outcome = if found {
         "an authority has that name, but did not sign the certificate (another key), or is not valid now"
@@ -208,6 +227,6 @@ fn help(cause: Cause) -> &'static str {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -3,6 +3,7 @@
 //! The steps describe what the proxy looks at, with its own functions; the verdict is a [`Trial`]'s, which is the proxy's.
 
 mod client;
+mod identity;
 mod route;
 mod step;
 mod time;
@@ -15,8 +16,8 @@ use serde::{Deserialize, Serialize};
 pub use step::{Step, Verdict};
 
 use crate::compile::Report;
-use crate::model::{HostName, Kind, ObjectKey, ObjectRef, Problem};
-use crate::proxy::{Outcome, Trial, TrialTls};
+use crate::model::{HostName, Kind, ObjectKey, ObjectRef, Problem, normal_path};
+use crate::proxy::{Outcome, Settings, Trial, TrialTls};
 use crate::snapshot::Snapshot;
 use crate::trust;
 
@@ -61,10 +62,10 @@ pub struct Explanation {
 /// What the answer is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Configuration<'a> {
-    /// `--allow-plaintext-client-auth`.
-    pub allow_plaintext_client_auth: bool,
     /// What became of the objects.
     pub report: &'a Report,
+    /// What requests are held to.
+    pub settings: &'a Settings,
     /// What is served.
     pub snapshot: &'a Snapshot,
 }
@@ -73,6 +74,8 @@ pub struct Configuration<'a> {
 struct Asked {
     host: HostName,
     now: UnixTime,
+    /// In the form that skip rules and routes see.
+    path: String,
     trial: Trial,
 }
 
@@ -82,14 +85,14 @@ impl Configuration<'_> {
     /// # Errors
     /// A sentence, when the question cannot be understood.
     pub fn explain(&self, question: &Question, now: UnixTime) -> Result<Explanation, String> {
-        let asked = self.read(question, now)?;
+        let asked = Self::read(question, now)?;
         let mut steps = vec![asked.step(question)];
         if let Some(connection) = &asked.trial.tls {
-            steps.extend(tls::steps(self, connection.sni.as_ref(), asked.now));
+            steps.extend(tls::steps(self, connection, asked.now));
         }
         steps.extend(client::steps(self, &asked));
         steps.extend(route::steps(self, &asked));
-        let (served, status, summary) = match asked.trial.decide(self.snapshot, asked.now) {
+        let (served, status, summary) = match asked.trial.decide(self.snapshot, self.settings, asked.now) {
             Outcome::Forward(route) => (true, None, format!("served by {}", rule(&route.name))),
             Outcome::Answer { status, why } => (false, Some(status.as_u16()), format!("refused with {status}: {why}")),
             Outcome::Handshake(why) => (false, None, format!("refused in the TLS handshake: {why}")),
@@ -97,7 +100,7 @@ impl Configuration<'_> {
         Ok(Explanation { served, status, steps, summary })
     }
 
-    fn read(&self, question: &Question, now: UnixTime) -> Result<Asked, String> {
+    fn read(question: &Question, now: UnixTime) -> Result<Asked, String> {
         let Question { at, certificate, method, sni, url } = question;
         let uri: Uri = url.parse().map_err(|error| format!("`{url}` is no URL: {error}"))?;
         let encrypted = match uri.scheme_str() {
@@ -114,8 +117,9 @@ impl Configuration<'_> {
         };
         let tls = encrypted.then(|| connection(&host, sni.as_deref(), chain)).transpose()?;
         let now = at.map_or(now, |seconds| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)));
-        let allow_plaintext_client_auth = self.allow_plaintext_client_auth;
-        Ok(Asked { host, now, trial: Trial { allow_plaintext_client_auth, method, tls, uri } })
+        // What has no normal form is refused, whatever else there is to say.
+        let path = normal_path(uri.path()).unwrap_or(uri.path().into()).into_owned();
+        Ok(Asked { host, now, path, trial: Trial { method, tls, uri } })
     }
 
     /// What is wrong with an object.
@@ -147,7 +151,8 @@ impl Asked {
         };
         let message = format!("{method} {} at {}, {how}", uri.path(), self.host);
         let at = question.at.map(|_| format!("as of {}", time::date(self.now)));
-        Step::ok("request", message).notes(at)
+        let normal = (self.path != uri.path()).then(|| format!("the path is read as {}", self.path));
+        Step::ok("request", message).notes(at).notes(normal)
     }
 }
 
@@ -169,8 +174,8 @@ mod tests {
 
     fn ask(url: &str) -> Result<Explanation, String> {
         let question = Question { at: None, certificate: None, method: get(), sni: None, url: url.into() };
-        let (report, snapshot) = (Report::default(), Snapshot::default());
-        let configuration = Configuration { allow_plaintext_client_auth: false, report: &report, snapshot: &snapshot };
+        let (report, settings, snapshot) = Default::default();
+        let configuration = Configuration { report: &report, settings: &settings, snapshot: &snapshot };
         configuration.explain(&question, UnixTime::now())
     }
 

@@ -9,7 +9,7 @@ use crate::snapshot::{HostRoutes, Route};
 const STEP: &str = "route";
 
 pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Step> {
-    let (method, path) = (asked.trial.method.as_str(), asked.trial.uri.path());
+    let (method, path) = (asked.trial.method.as_str(), &*asked.path);
     let Some(route) = configuration.snapshot.route(&asked.host, method, path) else {
         return vec![missing(configuration, asked)];
     };
@@ -42,7 +42,7 @@ fn covers(pattern: &PathPattern, path: &str) -> bool {
 }
 
 fn missing(configuration: &Configuration<'_>, asked: &Asked) -> Step {
-    let (method, path) = (&asked.trial.method, asked.trial.uri.path());
+    let (method, path) = (&asked.trial.method, &*asked.path);
     let tables = covering(configuration, asked);
     if tables.is_empty() {
         let help = format!("add {} to match.hosts of an ApisixRoute", asked.host);

@@ -3,17 +3,19 @@
 use rustls_pki_types::UnixTime;
 
 use super::{Configuration, Step, time};
-use crate::model::{Effect, HostName, HostPattern, Kind};
-use crate::snapshot::{HostTable, HostTls};
+use crate::model::{Effect, HostName, HostPattern, Kind, Validity};
+use crate::proxy::TrialTls;
+use crate::snapshot::{HostTable, HostTls, ServerCertificate};
 use crate::trust::Holder;
 
 const STEP: &str = "TLS host";
+const CERTIFICATE: &str = "server certificate";
 
 /// How many names are offered where the right one is missing.
 pub(super) const NEAREST: usize = 5;
 
-pub(super) fn steps(configuration: &Configuration<'_>, sni: Option<&HostName>, now: UnixTime) -> Vec<Step> {
-    let Some(sni) = sni else {
+pub(super) fn steps(configuration: &Configuration<'_>, connection: &TrialTls, now: UnixTime) -> Vec<Step> {
+    let Some(sni) = connection.host(configuration.settings) else {
         let help = "name the host in the handshake (SNI); clients do so unless the URL holds an IP address";
         return vec![Step::refused(STEP, "the client names no host (SNI)", help)];
     };
@@ -22,7 +24,10 @@ pub(super) fn steps(configuration: &Configuration<'_>, sni: Option<&HostName>, n
     let pattern = HostPattern::Exact(sni.as_str().into());
     let pattern = if table.get(&pattern).is_some() { pattern } else { HostPattern::Wildcard(after_label(sni).into()) };
     let object = format!("ApisixTls {}", tls.object);
-    let mut steps = vec![Step::ok(STEP, format!("{sni} is covered by {pattern}")).of(&object, "spec.hosts")];
+    let fallback =
+        connection.sni.is_none().then(|| format!("{sni} stands for clients that name no host (--fallback-sni)"));
+    let covered = Step::ok(STEP, format!("{sni} is covered by {pattern}")).notes(fallback);
+    let mut steps = vec![covered.of(&object, "spec.hosts")];
     for problem in configuration.problems(Kind::ApisixTls, &tls.object) {
         let message = problem.invalid.message.clone();
         let step = match problem.effect {
@@ -31,7 +36,13 @@ pub(super) fn steps(configuration: &Configuration<'_>, sni: Option<&HostName>, n
         };
         steps.push(step.of(&object, &problem.invalid.field));
     }
-    steps.push(certificate(tls, sni, now).of(object, "spec.secret"));
+    match &tls.server {
+        Err(invalid) => {
+            let help = "correct the object or the Secret; until then nobody connects";
+            steps.push(Step::refused(CERTIFICATE, invalid.message.clone(), help).of(object, &invalid.field));
+        }
+        Ok(_) => steps.extend(tls.certificates.iter().map(|one| certificate(one, sni, now).of(&object, "spec.secret"))),
+    }
     steps
 }
 
@@ -73,35 +84,25 @@ pub(super) fn nearest(host: &HostName, known: impl Iterator<Item = (HostPattern,
     lines
 }
 
-fn certificate(tls: &HostTls, sni: &HostName, now: UnixTime) -> Step {
-    const STEP: &str = "server certificate";
-    if let Err(invalid) = &tls.server {
-        return Step::refused(
-            STEP,
-            invalid.message.clone(),
-            "correct the object or the Secret; until then nobody connects",
-        );
-    }
-    let Some(holder) =
-        tls.certificates.first().and_then(|first| first.key.end_entity_cert().ok()).and_then(Holder::read)
-    else {
-        return Step::ok(STEP, "there is one");
-    };
-    let names = if holder.dns.is_empty() { "no DNS name".to_owned() } else { holder.dns.join(", ") };
-    let notes = [
-        format!("subject {}, for {names}", holder.subject),
-        format!("valid until {}", time::distance(holder.not_after, now)),
-    ];
-    let step = if holder.not_after < time::seconds(now) {
-        Step::warning(STEP, "has expired: clients that check it do not connect")
-    } else if holder.not_before > time::seconds(now) {
-        Step::warning(STEP, "is not yet valid: clients that check it do not connect")
-    } else if !holder.dns.iter().any(|name| covers(name, sni)) {
-        Step::warning(STEP, format!("is not for {sni}: clients that check it do not connect"))
+fn certificate(certificate: &ServerCertificate, sni: &HostName, now: UnixTime) -> Step {
+    let ServerCertificate { key, secret, validity, .. } = certificate;
+    let Validity { not_after, not_before, .. } = validity;
+    let holder = key.end_entity_cert().ok().and_then(Holder::read);
+    let (names, subject) = holder.map(|holder| (holder.dns, holder.subject)).unwrap_or_default();
+    let step = if *not_after < time::seconds(now) {
+        Step::warning(CERTIFICATE, "has expired: clients that check it do not connect")
+    } else if *not_before > time::seconds(now) {
+        Step::warning(CERTIFICATE, "is not yet valid: clients that check it do not connect")
+    } else if !names.iter().any(|name| covers(name, sni)) {
+        Step::warning(CERTIFICATE, format!("is not for {sni}: clients that check it do not connect"))
     } else {
-        Step::ok(STEP, "is valid for the host")
+        Step::ok(CERTIFICATE, "is valid for the host")
     };
-    step.notes(notes)
+    let names = if names.is_empty() { "no DNS name".to_owned() } else { names.join(", ") };
+    step.notes([
+        format!("Secret {secret}: subject {subject}, for {names}"),
+        format!("valid until {}", time::distance(*not_after, now)),
+    ])
 }
 
 /// Whether a certificate's name covers `host` (RFC 6125 section 6.4.3).

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use rustls_pki_types::UnixTime;
+
 use super::files::{self, Read};
 use crate::args::CheckOptions;
 use crate::model::{Effect, ObjectRef, Problem};
@@ -11,7 +13,7 @@ use crate::source::manifests::Diagnostic;
 /// Prints everything that is wrong with the manifests: what is wrong in a file by itself, or else what becomes of the
 /// objects together. The code is 1 where something is refused, 2 where nothing could be checked.
 pub fn check(options: &CheckOptions) -> ExitCode {
-    let read = match files::read(&options.manifests, &options.class) {
+    let read = match files::read(&options.manifests, &options.class, UnixTime::now()) {
         Ok(read) => read,
         Err(error) => return super::unusable(&error),
     };

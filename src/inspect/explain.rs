@@ -1,17 +1,23 @@
 //! `portcullis explain`.
 
-use std::fs;
+use std::io::Read as _;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
+use std::{fs, io};
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::UnixTime;
 
-use super::files;
+use super::{files, live};
 use crate::args::ExplainOptions;
+use crate::compile::Compiled;
 use crate::explain::{Configuration, Explanation, Question};
 use crate::log::Format;
+use crate::model::HostName;
+use crate::proxy::Settings;
 use crate::trust;
 
 /// Prints what decides about a request. The code is 0 where it would be served, 1 where it would be refused, 2 where the
@@ -31,16 +37,25 @@ pub fn explain(options: &ExplainOptions) -> ExitCode {
 
 fn answer(options: &ExplainOptions) -> anyhow::Result<Explanation> {
     let question = question(options)?;
-    let read = files::read(&options.manifests, &options.class)?.map_err(|diagnostics| {
+    if let Some(url) = &options.live {
+        return live::ask(url, &question);
+    }
+    let now = question.at.map_or_else(UnixTime::now, |at| UnixTime::since_unix_epoch(Duration::from_secs(at)));
+    let read = files::read(&options.manifests, &options.class, now)?.map_err(|diagnostics| {
         let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the manifests cannot be read:\n{}", lines.join("\n"))
     })?;
-    let configuration = Configuration {
+    let fallback_sni = options
+        .fallback_sni
+        .as_deref()
+        .map(|name| HostName::parse(name).with_context(|| format!("`{name}` of --fallback-sni is no host name")));
+    let settings = Settings {
         allow_plaintext_client_auth: options.allow_plaintext_client_auth,
-        report: &read.compiled.report,
-        snapshot: &read.compiled.snapshot,
+        fallback_sni: fallback_sni.transpose()?,
+        ..Settings::default()
     };
-    configuration.explain(&question, UnixTime::now()).map_err(anyhow::Error::msg)
+    let Compiled { report, snapshot, .. } = &read.compiled;
+    Configuration { report, settings: &settings, snapshot }.explain(&question, now).map_err(anyhow::Error::msg)
 }
 
 fn question(options: &ExplainOptions) -> anyhow::Result<Question> {
@@ -48,12 +63,22 @@ fn question(options: &ExplainOptions) -> anyhow::Result<Question> {
     let certificate = match &options.cert {
         None => None,
         Some(path) => {
-            let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let pem = read(path).with_context(|| format!("cannot read {}", path.display()))?;
             let chain = trust::certificates(&pem).map_err(|why| anyhow::anyhow!("{} {why}", path.display()))?;
             Some(chain.iter().map(|der| pem_of(der)).collect())
         }
     };
     Ok(Question { at, certificate, method: options.method.clone(), sni: options.sni.clone(), url: options.url.clone() })
+}
+
+/// The bytes of a file, or of standard input where the name is `-`.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if path.as_os_str() != "-" {
+        return fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The certificate alone: the file may hold its key too, which goes nowhere.

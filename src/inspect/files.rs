@@ -17,11 +17,15 @@ pub(super) struct Read {
     pub(super) manifests: Manifests,
 }
 
-/// Reads and compiles `paths`. The inner error is what is wrong with the files themselves.
+/// Reads and compiles `paths` as at the time `now`. The inner error is what is wrong with the files themselves.
 ///
 /// # Errors
 /// When the system has no randomness.
-pub(super) fn read(paths: &[PathBuf], class: &ClassOptions) -> anyhow::Result<Result<Read, Vec<Diagnostic>>> {
+pub(super) fn read(
+    paths: &[PathBuf],
+    class: &ClassOptions,
+    now: UnixTime,
+) -> anyhow::Result<Result<Read, Vec<Diagnostic>>> {
     let manifests = match Manifests::open(paths.to_vec()) {
         Ok(manifests) => manifests,
         Err(diagnostics) => return Ok(Err(diagnostics)),
@@ -33,7 +37,7 @@ pub(super) fn read(paths: &[PathBuf], class: &ClassOptions) -> anyhow::Result<Re
         controller: class.controller_name.clone().into(),
         tls: TlsContext::new().context("cannot prepare TLS")?,
     };
-    let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let compiled = compile(&world, &context, &Snapshot::default(), now);
     Ok(Ok(Read { compiled, manifests }))
 }

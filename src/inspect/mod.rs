@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod files;
+mod live;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -9,7 +9,6 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::exchange::Exchange;
 use super::verdict::Verdict;
-use crate::metrics::Metrics;
 use crate::model::{Failure, FailureAnswer, FailureBody, Invalid};
 use crate::snapshot::ClientAuth;
 use crate::trust::{Cause, Refusal};
@@ -149,23 +148,8 @@ impl ProxyError {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout)
     }
 
-    /// Counts the failure.
-    pub(super) fn count(&self, metrics: &Metrics) {
-        match self {
-            Self::Refused { .. } if self.cause() == Some(Cause::NotPresent) => {
-                metrics.client_auth_refused.not_present.inc()
-            }
-            Self::Refused { .. } => metrics.client_auth_refused.not_verified.inc(),
-            Self::Unusable(_) => metrics.client_auth_refused.unusable_policy.inc(),
-            Self::Misdirected(_) => metrics.misdirected.inc(),
-            _ => return,
-        };
-    }
-
-    /// Counts and logs a request that is served although this is wrong with it: its host's policy is in the mode `Observe`.
-    pub(super) fn observe(&self, exchange: &Exchange) {
-        let metrics = &exchange.downstream.shared().metrics;
-        metrics.client_auth_observed.count(self.cause());
+    /// Logs a request that is served although this is wrong with it: its host's policy is in the mode `Observe`.
+    pub(super) fn log_observed(&self, exchange: &Exchange) {
         tracing::info!("would be refused, but is observed only: {}", Described { error: self, exchange });
     }
 
@@ -177,7 +161,8 @@ impl ProxyError {
         }
     }
 
-    fn cause(&self) -> Option<Cause> {
+    /// The cause of a refusal.
+    pub(super) fn cause(&self) -> Option<Cause> {
         self.refusal().map(Refusal::cause)
     }
 

@@ -1,11 +1,12 @@
 //! From an accepted socket to a TLS connection whose host is known.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use rustls_pki_types::UnixTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -13,12 +14,13 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
 use super::access_log::Escaped;
-use super::connection;
 use super::downstream::{Downstream, Tls};
 use super::listener::Place;
+use super::standing::Lost;
+use super::{Shared, connection, record};
 use crate::drain::Draining;
 use crate::model::HostName;
-use crate::snapshot::{HostTls, Policy, Rejection};
+use crate::snapshot::{Handshake, HostTls, Policy, Rejection};
 use crate::trust::Refusal;
 
 /// Alert descriptions (RFC 8446 section 6.2) for what rustls does not know to be wrong.
@@ -49,14 +51,16 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place:
     let session = stream.get_ref().1;
     let http2 = session.alpn_protocol() == Some(b"h2");
     let tls = established(session, sni);
-    let handshakes = &shared.metrics.handshakes;
-    if session.handshake_kind() == Some(HandshakeKind::Resumed) { &handshakes.resumed } else { &handshakes.full }.inc();
+    completed(&shared, &host, &tls);
     let alerts = matches!(&host.policy, Policy::Require(auth) if auth.alerts());
     let downstream = Downstream::new(peer, port, Some(tls), place, draining);
-    if alerts && let Err(lost) = downstream.standing(&host) {
+    if alerts
+        && let Err(lost) = downstream.standing(&host)
+        && let Some(tls) = &downstream.tls
+    {
         // The chain of a resumed session was judged in another handshake.
         shared.metrics.handshakes.refused.inc();
-        refused(&lost, &host, peer, downstream.tls.as_ref());
+        refused(&shared, &lost, &host, peer, tls);
         let _ = timeout(LINGER.0, stream.shutdown()).await;
         linger(stream.into_inner().0).await;
         return;
@@ -86,7 +90,39 @@ fn established(session: &ServerConnection, sni: HostName) -> Tls {
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
     };
-    Tls::new(sni, chain, version)
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    let mut tls = Tls::new(sni, chain, version);
+    tls.resumed = resumed;
+    tls
+}
+
+/// Counts a handshake that was completed, and who vouched for the client.
+fn completed(shared: &Shared, host: &HostTls, tls: &Tls) {
+    let now = UnixTime::now();
+    let handshakes = &shared.metrics.handshakes;
+    if tls.resumed { &handshakes.resumed } else { &handshakes.full }.inc();
+    let snapshot = shared.current.load();
+    let Some(stats) = snapshot.stats.one_label(&tls.sni) else { return };
+    stats.handshake(if tls.resumed { Handshake::Resumed } else { Handshake::Full });
+    if let Policy::Require(auth) = &host.policy
+        && let Some(not_after) = tls.not_after()
+        && let Ok(verified) = &tls.judge(auth, now).outcome
+    {
+        stats.verified(*verified.anchor(), not_after, now);
+    }
+}
+
+/// How a handshake failed.
+fn failure(error: &io::Error) -> Handshake {
+    let of_tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    match of_tls {
+        None => Handshake::Closed,
+        Some(rustls::Error::AlertReceived(_)) => Handshake::Alerted,
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => Handshake::Incompatible,
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::BadSignature)) => Handshake::Misbehaved,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => Handshake::Refused,
+        Some(_) => Handshake::Misbehaved,
+    }
 }
 
 /// Handshakes under the settings of the host that the client names. `None` where that failed, which has been logged.
@@ -110,20 +146,29 @@ async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<Ac
     };
     let Some(sni) = sni else {
         counters.no_sni.inc();
-        refuse(start, Alert::UnrecognizedName, peer, "", "the client named no host (SNI)").await;
+        refuse(start, shared, (Alert::UnrecognizedName, "no_sni"), peer, "", "the client named no host (SNI)").await;
         return None;
     };
     let Some(host) = shared.current.load().handshake(&sni).cloned() else {
         counters.unknown_sni.inc();
-        refuse(start, Alert::UnrecognizedName, peer, sni.as_str(), "no TLS is configured for the host").await;
+        refuse(
+            start,
+            shared,
+            (Alert::UnrecognizedName, "unknown_sni"),
+            peer,
+            sni.as_str(),
+            "no TLS is configured for the host",
+        )
+        .await;
         return None;
     };
     let config = match &host.server {
         Ok(config) => config.clone(),
         Err(invalid) => {
             counters.unusable.inc();
+            count(shared, &sni, Handshake::Unusable);
             let why = format!("{} cannot be served: {invalid}", host.object);
-            refuse(start, Alert::InternalError, peer, sni.as_str(), &why).await;
+            refuse(start, shared, (Alert::InternalError, "unusable"), peer, sni.as_str(), &why).await;
             return None;
         }
     };
@@ -133,14 +178,24 @@ async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<Ac
             match rejection(&error) {
                 Some(Rejection { chain, refusal }) => {
                     counters.refused.inc();
-                    let tls = Tls::new(sni, chain, "");
-                    refused(&refusal, &host, peer, Some(&tls));
+                    count(shared, &sni, Handshake::Refused);
+                    refused(shared, &Lost::Refused(refusal), &host, peer, &Tls::new(sni, chain, ""));
                 }
-                None => failed(error),
+                None => {
+                    count(shared, &sni, failure(&error));
+                    failed(error);
+                }
             }
             linger(stream).await;
             None
         }
+    }
+}
+
+/// Counts a handshake that ended before it was completed, at the host that it was for.
+fn count(shared: &Shared, sni: &HostName, end: Handshake) {
+    if let Some(stats) = shared.current.load().stats.one_label(sni) {
+        stats.handshake(end);
     }
 }
 
@@ -154,13 +209,16 @@ fn rejection(error: &io::Error) -> Option<Rejection> {
     }
 }
 
-/// Logs that a client was refused without an answer.
-fn refused(why: &dyn fmt::Display, host: &HostTls, peer: SocketAddr, client: Option<&Tls>) {
-    let sni = client.map_or("", |client| client.sni.as_str());
-    let subject = client.and_then(Tls::subject).unwrap_or_default();
+/// Records that a client was refused without an answer, and logs it unless the like was logged often of late.
+fn refused(shared: &Shared, lost: &Lost, host: &HostTls, peer: SocketAddr, client: &Tls) {
+    if !record::handshake(shared, host, peer, client, lost) {
+        return;
+    }
+    let subject = client.holder().map_or("", |holder| &holder.subject);
     tracing::error!(
-        "{why}, client: {}, sni: \"{sni}\", object: {}, subject: \"{}\"",
+        "{lost}, client: {}, sni: \"{}\", object: {}, subject: \"{}\"",
         peer.ip(),
+        client.sni,
         host.object,
         Escaped(subject.as_bytes()),
     );
@@ -174,9 +232,19 @@ async fn linger(mut stream: TcpStream) {
     let _ = timeout(LINGER.0, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
-/// Sends a fatal alert and logs why. Nothing is encrypted before the `ServerHello`, so the alert is a plain record.
-async fn refuse(start: StartHandshake<TcpStream>, alert: Alert, peer: SocketAddr, sni: &str, why: &str) {
-    tracing::warn!("TLS handshake refused: {why}, client: {}, sni: \"{sni}\"", peer.ip());
+/// Sends a fatal alert and logs why, unless the like was logged often of late. Nothing is encrypted before the
+/// `ServerHello`, so the alert is a plain record.
+async fn refuse(
+    start: StartHandshake<TcpStream>,
+    shared: &Shared,
+    (alert, reason): (Alert, &'static str),
+    peer: SocketAddr,
+    sni: &str,
+    why: &str,
+) {
+    if shared.audit.admits_handshake(peer.ip(), reason) {
+        tracing::warn!("TLS handshake refused: {why}, client: {}, sni: \"{sni}\"", peer.ip());
+    }
     let mut stream = start.io;
     let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, alert as u8]).await;
     linger(stream).await;

@@ -20,6 +20,7 @@ mod identity;
 mod listener;
 mod live;
 mod path;
+mod record;
 mod request;
 mod response;
 mod review;
@@ -40,9 +41,11 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+pub use path::is_plain;
 pub use settings::Settings;
 pub use trial::{Outcome, Trial, TrialTls};
 
+use crate::audit::Audit;
 use crate::drain::Draining;
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -63,6 +66,7 @@ pub struct Proxy {
 /// What every connection needs.
 #[derive(Debug)]
 struct Shared {
+    audit: Audit,
     current: Arc<Current>,
     /// Whether HTTP/1 responses announce that the connection closes. The same as [`Draining::has_started`], without a lock.
     draining: AtomicBool,
@@ -82,13 +86,19 @@ impl Proxy {
         let https = settings.https.iter().map(|address| Listener::bind(*address, true));
         let listeners = http.chain(https).collect::<io::Result<_>>()?;
         let draining = AtomicBool::new(false);
-        let shared = Shared { current, draining, live: Live::default(), log, metrics, settings };
+        let shared =
+            Shared { audit: Audit::default(), current, draining, live: Live::default(), log, metrics, settings };
         Ok(Self { listeners, shared: Arc::new(shared) })
     }
 
     /// The addresses that were bound: first those of `settings.http`, then those of `settings.https`, in their order.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(Listener::address).collect()
+    }
+
+    /// What it was bound with.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
     }
 
     /// Serves until `draining` starts, and returns when nothing is accepted any more. Connections that are open then hold
@@ -113,8 +123,9 @@ impl Proxy {
 }
 
 impl Shared {
-    /// Drops idle upstream connections that are old or that the upstream closed.
+    /// Drops idle upstream connections that are old or that the upstream closed, and sums up the audit log.
     fn sweep(&self) {
+        self.audit.sum_up(std::time::Instant::now());
         for endpoint in self.current.load().carried.endpoints.values() {
             endpoint.idle.sweep(|connection| connection.is_idle());
         }

@@ -25,7 +25,7 @@ pub(super) fn normal(target: PathAndQuery) -> Result<PathAndQuery, ProxyError> {
 /// (`/public/..;/admin` is `/admin` to Tomcat), decode separators, decode what was encoded twice, stumble over control
 /// characters, or read what is no UTF-8 as something else (`%C0%AE` as a dot). Such a path may lead somewhere else there than
 /// its beginning says.
-pub(super) fn is_plain(path: &str) -> bool {
+pub fn is_plain(path: &str) -> bool {
     let mut pieces = path.split('%');
     let mut decoded = pieces.next().unwrap_or_default().as_bytes().to_vec();
     for piece in pieces {

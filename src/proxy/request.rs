@@ -15,7 +15,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Deadlines, forward};
 use super::response::ResponseBody;
-use super::{headers, host, path, upgrade};
+use super::{headers, host, path, record, upgrade};
 use crate::body::{Body, Upload};
 use crate::snapshot::{Connection, Route};
 
@@ -100,7 +100,8 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
     let plaintext = settings.allow_plaintext_client_auth;
     let access = authorize(&snapshot, downstream.tls.as_ref(), &host, path.path(), UnixTime::now(), plaintext)?;
     if let Some(error) = &access.observed {
-        error.observe(exchange);
+        record::observed(&snapshot, exchange, error);
+        error.log_observed(exchange);
     }
     let route = snapshot.route(&host, parts.method.as_str(), path.path()).cloned().ok_or(ProxyError::NotFound)?;
     exchange.route = Some(route.clone());
@@ -150,7 +151,7 @@ pub(super) fn answered(
 pub(super) fn failed(mut exchange: Box<Exchange>, error: &ProxyError) -> Response<ResponseBody> {
     let downstream = exchange.downstream.clone();
     let shared = downstream.shared();
-    error.count(&shared.metrics);
+    record::refused(&exchange, error);
     error.log(&exchange);
     exchange.status = Some(error.status());
     let (mut bytes, fields) = error.body();
@@ -171,7 +172,7 @@ pub(super) fn failed(mut exchange: Box<Exchange>, error: &ProxyError) -> Respons
 
 /// Ends an exchange that is not answered.
 fn silenced(mut exchange: Box<Exchange>, error: &ProxyError) -> NoAnswer {
-    error.count(&exchange.downstream.shared().metrics);
+    record::refused(&exchange, error);
     error.log(&exchange);
     exchange.status = Some(error.status());
     exchange.downstream.close.notify_one();

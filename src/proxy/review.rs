@@ -11,6 +11,7 @@ use super::Shared;
 use super::access_log::Escaped;
 use super::downstream::{Downstream, Tls};
 use super::live::{Due, Role};
+use super::record;
 use super::standing::{FOREVER, Lost, Standing};
 use crate::snapshot::HostTls;
 
@@ -88,8 +89,9 @@ fn close(shared: &Shared, due: &Due, lost: &Lost) {
     if !due.downstream.distrust() {
         return; // for another of its hosts
     }
-    lost.count(&shared.metrics.client_connections_closed);
-    let subject = due.downstream.tls.as_ref().and_then(Tls::subject).unwrap_or_default();
+    record::closed(shared, &due.downstream, &due.used.host, lost);
+    let holder = due.downstream.tls.as_ref().and_then(Tls::holder);
+    let subject = holder.map_or("", |holder| &holder.subject);
     tracing::warn!(
         "{lost}, closing the connection, client: {}, sni: \"{}\", host: \"{}\", subject: \"{}\"",
         due.downstream.peer,

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use rustls_pki_types::UnixTime;
 
 use super::downstream::Tls;
-use crate::metrics::ClientConnectionsClosed;
 use crate::model::{Invalid, Mode};
-use crate::snapshot::{HostTls, Policy};
+use crate::snapshot::{HostTls, Policy, Reason};
 use crate::trust::Refusal;
 
 /// Until when a client is let in, in seconds since the epoch; [`FOREVER`] where only another configuration can end it. Or
@@ -51,14 +50,13 @@ pub(super) fn standing(host: &HostTls, client: Option<&Tls>, now: UnixTime, allo
 }
 
 impl Lost {
-    /// Counts a connection that is closed for it.
-    pub(super) fn count(&self, closed: &ClientConnectionsClosed) {
+    /// The reason, for metrics and the audit log.
+    pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::Gone => &closed.host_gone,
-            Self::Refused(refusal) => closed.refused(refusal.cause()),
-            Self::Unusable(_) => &closed.unusable_policy,
+            Self::Gone => Reason::HostGone,
+            Self::Refused(refusal) => Reason::Client(refusal.cause()),
+            Self::Unusable(_) => Reason::UnusablePolicy,
         }
-        .inc();
     }
 }
 

@@ -9,15 +9,14 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::authorize::authorize;
 use super::downstream::Tls;
 use super::error::ProxyError;
-use super::{host, path};
+use super::standing::standing;
+use super::{Settings, host, path};
 use crate::model::HostName;
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::{Policy, Route, Snapshot};
 
 /// A request that may never be sent.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// As [`Settings::allow_plaintext_client_auth`](super::Settings::allow_plaintext_client_auth).
-    pub allow_plaintext_client_auth: bool,
     /// The request's method.
     pub method: Method,
     /// The connection that carries it; `None` for the plaintext port.
@@ -52,22 +51,29 @@ pub enum Outcome {
 }
 
 impl Trial {
-    /// Decides from `snapshot` at the time `now`, with the functions that decide about requests.
-    pub fn decide(&self, snapshot: &Snapshot, now: UnixTime) -> Outcome {
+    /// Decides from `snapshot` at the time `now`, with the functions that decide about requests under `settings`.
+    pub fn decide(&self, snapshot: &Snapshot, settings: &Settings, now: UnixTime) -> Outcome {
         let tls = match &self.tls {
             None => None,
-            Some(tls) => match tls.handshake(snapshot) {
+            Some(tls) => match tls.handshake(snapshot, settings, now) {
                 Ok(tls) => Some(tls),
                 Err(why) => return Outcome::Handshake(why),
             },
         };
-        match self.route(snapshot, tls.as_ref(), now) {
+        match self.route(snapshot, settings, tls.as_ref(), now) {
             Ok(route) => Outcome::Forward(route),
+            Err(error) if error.is_silent() => Outcome::Handshake(error.to_string()),
             Err(error) => Outcome::Answer { status: error.status(), why: error.to_string() },
         }
     }
 
-    fn route(&self, snapshot: &Snapshot, tls: Option<&Tls>, now: UnixTime) -> Result<Arc<Route>, ProxyError> {
+    fn route(
+        &self,
+        snapshot: &Snapshot,
+        settings: &Settings,
+        tls: Option<&Tls>,
+        now: UnixTime,
+    ) -> Result<Arc<Route>, ProxyError> {
         if self.method == Method::CONNECT || self.method == Method::TRACE {
             return Err(ProxyError::MethodNotAllowed);
         }
@@ -75,7 +81,7 @@ impl Trial {
         let target = self.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let target = path::normal(target)?;
         let path = target.path();
-        authorize(snapshot, tls, &host, path, now, self.allow_plaintext_client_auth)?;
+        authorize(snapshot, tls, &host, path, now, settings.allow_plaintext_client_auth)?;
         let route = snapshot.route(&host, self.method.as_str(), path).ok_or(ProxyError::NotFound)?;
         let reachable = route.backends.iter().any(|(upstream, weight)| weight > 0 && !upstream.endpoints().is_empty());
         if reachable { Ok(route.clone()) } else { Err(ProxyError::NoEndpoint) }
@@ -83,12 +89,23 @@ impl Trial {
 }
 
 impl TrialTls {
-    fn handshake(&self, snapshot: &Snapshot) -> Result<Tls, String> {
-        let sni = self.sni.clone().ok_or("the client named no host (SNI)")?;
+    /// The host that the client names, or is taken to have named.
+    pub fn host<'a>(&'a self, settings: &'a Settings) -> Option<&'a HostName> {
+        self.sni.as_ref().or(settings.fallback_sni.as_ref())
+    }
+
+    fn handshake(&self, snapshot: &Snapshot, settings: &Settings, now: UnixTime) -> Result<Tls, String> {
+        let sni = self.host(settings).ok_or("the client named no host (SNI)")?.clone();
         let host = snapshot.handshake(&sni).ok_or("no TLS is configured for the host")?;
         if let Err(invalid) = &host.server {
             return Err(format!("{} cannot be served: {invalid}", host.object));
         }
-        Ok(Tls::new(sni, self.chain.clone(), "TLSv1.3"))
+        let tls = Tls::new(sni, self.chain.clone(), "TLSv1.3");
+        if let Policy::Require(auth) = &host.policy
+            && auth.alerts()
+        {
+            standing(host, Some(&tls), now, false).map_err(|lost| lost.to_string())?;
+        }
+        Ok(tls)
     }
 }

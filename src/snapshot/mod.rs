@@ -5,6 +5,7 @@ mod client_auth;
 mod connection;
 mod current;
 mod dump;
+mod host_stats;
 mod hosts;
 mod rejection;
 mod routes;
@@ -18,6 +19,7 @@ pub use client_auth::{ClientAuth, PolicyId};
 pub use connection::{Answer, Connection};
 pub use current::Current;
 pub use dump::Dump;
+pub use host_stats::{AnchorUse, DAYS, Handshake, HostCounts, HostStats, Reason};
 pub use hosts::HostTable;
 pub use rejection::Rejection;
 pub use routes::{HostRoutes, Route, RouteStats};
@@ -38,6 +40,8 @@ pub struct Snapshot {
     pub identity_headers: Arc<[Arc<str>]>,
     /// Routes by host.
     pub routes: HostTable<HostRoutes>,
+    /// Counters of every pattern in `tls`, filled by [`Snapshot::carry_stats`].
+    pub stats: HostTable<Arc<HostStats>>,
     /// TLS by host.
     pub tls: HostTable<Arc<HostTls>>,
 }
@@ -52,6 +56,15 @@ pub struct Carried {
 }
 
 impl Snapshot {
+    /// Gives every host of `tls` its counters: those it had in `previous`, else new ones.
+    pub fn carry_stats(&mut self, previous: &Self) {
+        self.stats = HostTable::default();
+        for (pattern, _) in self.tls.iter() {
+            let stats = previous.stats.get(&pattern).cloned().unwrap_or_default();
+            self.stats.insert(&pattern, stats);
+        }
+    }
+
     /// The TLS settings that a handshake for `sni` uses: the exact host, else the one wildcard that covers one label.
     pub fn handshake(&self, sni: &HostName) -> Option<&Arc<HostTls>> {
         self.tls.one_label(sni)

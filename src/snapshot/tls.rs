@@ -37,16 +37,12 @@ pub struct HostTls {
 pub struct ServerCertificate {
     /// The chain with its private key.
     pub key: Arc<rustls::sign::CertifiedKey>,
-    /// End of validity, in seconds since the epoch.
-    pub not_after: i64,
-    /// Start of validity, in seconds since the epoch.
-    pub not_before: i64,
     /// The Secret that it is from.
     pub secret: ObjectKey,
     /// The Secret's value that it was read from.
     pub source: Arc<dyn Any + Send + Sync>,
-    /// The subject's name (RFC 4514).
-    pub subject: Arc<str>,
+    /// How long it is valid.
+    pub validity: Validity,
 }
 
 impl fmt::Debug for ServerCertificate {

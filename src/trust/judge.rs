@@ -281,6 +281,11 @@ pub fn public_key(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyIn
     Some(SubjectPublicKeyInfoDer::from(parse(certificate)?.public_key().raw.to_vec()))
 }
 
+/// When a certificate ends, in seconds since the epoch; `None` for what is no certificate.
+pub fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
+    Some(parse(certificate)?.validity().not_after.timestamp())
+}
+
 /// Whether `signature` over `message` was made with the key of `certificate`, under one of `algorithms`: TLS's proof of
 /// possession, for certificates of every X.509 version.
 pub fn signed_by_holder(

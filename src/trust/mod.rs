@@ -19,7 +19,7 @@ mod testing;
 pub use anchors::{Anchor, Anchors};
 pub use holder::Holder;
 pub use identity::IdentityRules;
-pub use judge::{judge, public_key, signed_by_holder};
+pub use judge::{judge, not_after, public_key, signed_by_holder};
 pub use path::Verified;
 pub use pem::{certificates, crls, private_key};
 pub use refusal::{Cause, Refusal};

@@ -13,6 +13,7 @@ mod mtls;
 mod pki;
 mod policy;
 mod scene;
+mod seen;
 mod streaming;
 mod upstream;
 mod websocket;

@@ -273,7 +273,7 @@ async fn a_client_that_is_to_get_an_alert_gets_no_answer() {
         assert!(client.send(request).await.is_err(), "{alpn}: no answer");
         assert!(client.closes().await, "{alpn}");
         scene.access.with(&["GET /late ", "\" 444 0 "]).await;
-        assert_eq!(scene.metric("portcullis_client_auth_refused_total{reason=\"not_verified\"}"), 1);
+        assert_eq!(scene.metric("portcullis_client_auth_refused_total{reason=\"unknown_issuer\"}"), 1);
     }
     assert_eq!(upstream.seen().len(), 0);
     ERRORS.with(&["FAILED:unknown issuer", "GET /late HTTP/2.0", "alert.test"]).await;

@@ -103,8 +103,9 @@ impl Config {
         self
     }
 
-    fn snapshot(mut self) -> Snapshot {
+    fn snapshot(mut self, previous: &Snapshot) -> Snapshot {
         self.0.identity_headers = identity_headers(&self.0.tls);
+        self.0.carry_stats(previous);
         self.0
     }
 
@@ -120,7 +121,7 @@ impl Config {
         LazyLock::force(&ERRORS);
         let access = Lines::default();
         let log = Log::new(format, access.clone());
-        let current = Arc::new(Current::from_pointee(self.snapshot()));
+        let current = Arc::new(Current::from_pointee(self.snapshot(&Snapshot::default())));
         let metrics = Arc::new(Metrics::new(current.clone()));
         let proxy = Proxy::bind(settings, current.clone(), log, metrics.clone()).unwrap();
         let addresses = proxy.local_addrs();
@@ -150,7 +151,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// Publishes another configuration.
     pub(crate) fn publish(&self, config: Config) {
-        let mut snapshot = config.snapshot();
+        let mut snapshot = config.snapshot(&self.current.load());
         snapshot.generation = self.current.load().generation + 1;
         self.current.store(Arc::new(snapshot));
     }
@@ -171,12 +172,24 @@ impl Scene {
         self.awaits("connections are missing", || entered() >= connections as u64).await;
     }
 
+    /// Waits until a metric that may not be there yet has `value`.
+    pub(crate) async fn metric_becomes(&self, name: &str, value: u64) {
+        let line = format!(" {value}");
+        self.awaits(name, || self.metrics(name).contains(&line)).await;
+    }
+
     async fn awaits(&self, what: &str, is_there: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !is_there() {
             assert!(Instant::now() < deadline, "{what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The values of the metrics whose names begin with `name`, with what follows it.
+    pub(crate) fn metrics(&self, name: &str) -> Vec<String> {
+        let text = self.metrics.encode();
+        text.lines().filter_map(|line| line.strip_prefix(name).map(str::to_owned)).collect()
     }
 
     /// The value of a metric.

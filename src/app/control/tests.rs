@@ -12,6 +12,9 @@ struct Bench {
     reports: watch::Receiver<Arc<Report>>,
 }
 
+/// 2027, in seconds since the epoch.
+const NOW: i64 = 1_800_000_000;
+
 const KUBE: SourceId = SourceId::Kubernetes;
 
 impl Bench {
@@ -28,7 +31,9 @@ impl Bench {
             referenced: referenced_sender,
             reports: report_sender,
         };
-        tokio::spawn(run(world, context, receiver, outputs));
+        let started = Instant::now();
+        let clock = move || NOW + started.elapsed().as_secs().cast_signed();
+        tokio::spawn(run(world, context, receiver, outputs, clock));
         Self { changes, current, published, referenced: Some(referenced), reports }
     }
 
@@ -67,8 +72,15 @@ fn tls(secret: &str) -> Change {
 }
 
 fn secret(name: &str) -> Change {
-    let certified = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
-    let entries = [("cert", certified.cert.pem()), ("key", certified.signing_key.serialize_pem())];
+    secret_until(name, 4000, 1)
+}
+
+/// A Secret with a certificate that ends on the first of the month.
+fn secret_until(name: &str, year: i32, month: u8) -> Change {
+    let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, month, 1);
+    let key_pair = rcgen::KeyPair::generate().unwrap();
+    let entries = [("cert", params.self_signed(&key_pair).unwrap().pem()), ("key", key_pair.serialize_pem())];
     let value = Ok(Data::new(entries.map(|(key, pem)| (key, pem.into_bytes().into()))));
     Change::Upsert { source: KUBE, key: key(name), object: Object::Secret(Observed { meta: Meta::default(), value }) }
 }
@@ -129,4 +141,20 @@ async fn a_burst_is_one_snapshot() {
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(bench.generation() <= 2, "{}", bench.generation());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_is_reported_when_its_time_has_come() {
+    let bench = Bench::start(World::default());
+    bench.send(secret_until("server", 2027, 6)).await;
+    bench.send(tls("server")).await;
+    let generation = bench.generation();
+    let day = Duration::from_secs(86_400);
+    tokio::time::sleep(day * 90).await; // NOW is the fifteenth of January
+    assert_eq!((bench.problems(), bench.generation()), (0, generation), "nothing is made again for nothing");
+    tokio::time::sleep(day * 30).await;
+    assert_eq!(bench.problems(), 1, "it expires within 30 days");
+    tokio::time::sleep(day * 30).await;
+    let text = bench.reports.borrow().objects.values().next().unwrap().problems[0].invalid.to_string();
+    assert!(text.contains("has expired at 2027-06-01T00:00:00Z"), "{text}");
 }

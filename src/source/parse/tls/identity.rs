@@ -18,6 +18,9 @@ const MAX_RULES: usize = 64;
 /// Values of one field of a rule.
 const MAX_VALUES: usize = 64;
 
+/// Regular expressions of all rules: each may take a megabyte.
+const MAX_REGEXES: usize = 64;
+
 /// Bytes of a text that is compared.
 const MAX_TEXT: usize = 2048;
 
@@ -27,7 +30,22 @@ pub(super) fn identities(rules: Option<Vec<api::Identity>>) -> Result<Vec<Identi
         return Err(Invalid::spec(FIELD, "must hold at least one rule; leave it out to let in every identity"));
     }
     at_most(rules.len(), MAX_RULES, FIELD)?;
-    rules.into_iter().enumerate().map(|(index, rule)| identity(rule, &format!("{FIELD}[{index}]"))).collect()
+    let rules: Vec<_> = rules
+        .into_iter()
+        .enumerate()
+        .map(|(index, rule)| identity(rule, &format!("{FIELD}[{index}]")))
+        .collect::<Result<_, _>>()?;
+    let regexes: usize = rules.iter().map(regexes).sum();
+    if regexes > MAX_REGEXES {
+        let message = format!("holds {regexes} regular expressions; {MAX_REGEXES} are the most");
+        return Err(Invalid::spec(FIELD, message));
+    }
+    Ok(rules)
+}
+
+fn regexes(rule: &IdentityRule) -> usize {
+    let texts = [&rule.dns, &rule.email, &rule.spiffe, &rule.subject, &rule.uri].into_iter().flatten();
+    texts.filter(|text| matches!(text, TextMatch::Regex(_))).count()
 }
 
 fn identity(rule: api::Identity, field: &str) -> Result<IdentityRule, Invalid> {

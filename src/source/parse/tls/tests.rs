@@ -211,6 +211,7 @@ fn a_rule_that_is_broken_or_empty_is_named() {
         (rule(json!({"uri": [{"prefix": ""}]})), "identities[1].uri[0].prefix"),
         (rule(json!({"uri": [{"exact": "x".repeat(2049)}]})), "identities[1].uri[0].exact"),
         (rule(json!({"names": ["a"]})), "identities[1].names"),
+        (json!({"identities": vec![json!({"dns": vec![json!({"regex": "a"}); 33]}); 2]}), "identities"),
         (rule(json!({"ip": ["10.0.0.1/8"]})), "identities[1].ip[0]"),
         (rule(json!({"ip": ["::1/0"]})), "identities[1].ip[0]"),
         (rule(json!({"ip": ["10.0.0.0/33"]})), "identities[1].ip[0]"),
