@@ -97,7 +97,7 @@ async fn exactly_the_connections_of_revoked_clients_are_closed() {
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
     let count = setting("PORTCULLIS_SOAK_CONNECTIONS", 2000);
     let (authority, backend) = (Forger::root("clients"), Backend::start().await);
-    let server = PKI.servers.issue(&["*.test"], ExtendedKeyUsagePurpose::ServerAuth);
+    let server = PKI.servers.issue(&[HOST], ExtendedKeyUsagePurpose::ServerAuth);
     let policy = json!({"caSecret": reference("clients"), "revocation": {"crlRefs": [{"name": "lists"}]}});
     let staying = [
         secret("server", &[("cert", &server.pem), ("key", &server.key.serialize_pem())]),

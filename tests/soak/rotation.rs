@@ -56,7 +56,7 @@ impl Authorities {
     /// What is in force from change `number` on: the truth, and the objects that say so.
     fn state(&self, number: usize) -> (Truth, Vec<Value>) {
         let (trusted, revoked) = (number % 2 == 0, number % 3 == 1);
-        let server = PKI.servers.issue(&["*.test"], ExtendedKeyUsagePurpose::ServerAuth);
+        let server = PKI.servers.issue(&Host::ALL.map(Host::name), ExtendedKeyUsagePurpose::ServerAuth);
         let bundle = format!("{}{}", self.good.pem, if trusted { &self.rotated.pem } else { "" });
         let serials: &[u64] = if revoked { &[1, REVOCABLE] } else { &[1] };
         let lists = self.good.crl(serials, YEAR) + &self.rotated.crl(&[], YEAR);

@@ -111,7 +111,8 @@ impl Worker {
         let shaken = tokio::time::timeout(PATIENCE, tls(self.traffic.https, self.host.name(), config.clone())).await;
         let stream = match shaken {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return self.refused(since, &format!("handshake: {error}")),
+            Ok(Err(error)) if self.host == Host::Alert => return self.refused(since, &format!("handshake: {error}")),
+            Ok(Err(error)) => return self.wrong(&format!("the handshake fails: {error}")),
             Err(_) => return self.wrong("the handshake does not end"),
         };
         let (_, session) = stream.get_ref();
