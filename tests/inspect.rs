@@ -1,6 +1,7 @@
 //! `portcullis explain` and `portcullis check`, as a user runs them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -37,7 +38,8 @@ impl Authority {
 fn secret(name: &str, entries: &[(&str, &str)]) -> String {
     let mut text = format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\nstringData:\n");
     for (key, pem) in entries {
-        text += &format!("  {key}: |\n    {}\n", pem.trim_end().replace('\n', "\n    "));
+        let pem = pem.trim_end().replace('\n', "\n    ");
+        let _ = writeln!(text, "  {key}: |\n    {pem}");
     }
     text + "---\n"
 }
@@ -287,4 +289,46 @@ fn a_running_process_answers_as_its_manifests_do() {
     drop(process);
     let (code, _, error) = ask(&good);
     assert!(code == 2 && error.contains("cannot ask 127.0.0.1"), "{error}");
+}
+
+#[test]
+fn modes_skipped_paths_and_rules_on_the_identity_are_told() {
+    let folder = folder();
+    let file = folder.path().join("manifests/shop.yaml");
+    let with = |fields: &str| {
+        let ca = "    caSecret: {name: client-ca, namespace: default}\n";
+        fs::write(&file, OBJECTS.replace(ca, &format!("{ca}{fields}"))).unwrap();
+    };
+    let says = |arguments: &[&str], code: i32, parts: &[&str]| {
+        let (ended, out, error) = explain(folder.path(), arguments);
+        assert_eq!(ended, code, "{arguments:?}\n{out}{error}");
+        for part in parts {
+            assert!(out.contains(part), "{arguments:?}: {part} is not in\n{out}");
+        }
+    };
+    let (alice, nobody) = (["https://shop.test/api/", "--cert", "client.pem"], ["https://shop.test/api/"]);
+    with("    identities: [{dns: [{suffix: .shop.test}]}]\n");
+    says(
+        &alice,
+        1,
+        &[
+            "   = identities[0] asks for dns ending with `.shop.test`\n",
+            "   = its alternative names are DNS alice\n",
+            "   = help: use a certificate that one of spec.client.identities allows",
+        ],
+    );
+    with("    mode: Observe\n");
+    says(&nobody, 0, &["warning: client certificate: the client sends none; mode Observe serves the client anyway\n"]);
+    says(&["http://shop.test/api/"], 0, &["warning: connection: ", "mode Observe serves it anyway\n"]);
+    with("    mode: Optional\n");
+    says(&nobody, 0, &["ok: client certificate: the client sends none\n"]);
+    with("    skip_mtls_uri_regex: [^/api/open]\n");
+    says(
+        &["https://shop.test/api/./open"],
+        0,
+        &["the path is read as /api/open\n", "ok: skip rule: /api/open matches"],
+    );
+    says(&["https://shop.test/api/open//x"], 1, &["warning: skip rule: /api/open//x matches", "it does not count\n"]);
+    with("    failure: {type: Alert}\n");
+    says(&nobody, 1, &["refused in the TLS handshake: client certificate was not present\n"]);
 }

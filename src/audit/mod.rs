@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 use limit::{Limiter, Untold};
+use rustls_pki_types::CertificateDer;
 
 use crate::model::ObjectKey;
 use crate::trust::Holder;
@@ -28,10 +29,10 @@ pub enum Action {
 pub struct Entry<'a> {
     /// What became of the client.
     pub action: Action,
+    /// The client's certificate; `None` where it sent none. It is read only if the entry is written.
+    pub certificate: Option<&'a CertificateDer<'a>>,
     /// The field of `object` that decides.
     pub field: &'a str,
-    /// What the client's certificate says; `None` where it sent none.
-    pub holder: Option<&'a Holder>,
     /// The host that the client asked for, in normal form.
     pub host: &'a str,
     /// The ApisixTls that decides; `None` where none does.
@@ -85,10 +86,12 @@ impl Default for Audit {
 impl Audit {
     /// Writes `entry`, unless too many like it were written lately; says whether it did.
     pub fn tell(&self, entry: &Entry<'_>) -> bool {
-        let Entry { action, field, holder, host, object, peer, reason, request, resumed, sni, why } = *entry;
+        let Entry { action, certificate, field, host, object, peer, reason, request, resumed, sni, why } = *entry;
         if !self.0.admits(&Like::new(peer.ip(), reason, object)) {
             return false;
         }
+        let holder = certificate.and_then(Holder::read);
+        let holder = holder.as_ref();
         // The texts are quoted and escaped by the format that writes them.
         tracing::info!(
             action = action.as_str(),

@@ -115,18 +115,22 @@ fn revocation(
             invalid.message.push_str("; it is left out");
             problems.push(Problem { effect: Effect::Unresolved, invalid });
         }
-        for list in read {
-            validities.push(Validity {
-                field: from.field.clone(),
-                kind: Validated::RevocationList { needed: !settings.allow_unknown },
-                not_after: list.next_update(),
-                not_before: i64::MIN,
-                what: format!("the revocation list of {} in {}", list.issuer(), from.object),
-            });
-            lists.push(list);
-        }
+        lists.extend(read.into_iter().map(|list| (from, list)));
     }
-    Ok(Revocation::of(lists, settings))
+    for (from, list) in &lists {
+        // That an old list ends beside its successor hurts nobody.
+        if lists.iter().any(|(_, other)| other.outlives(list)) {
+            continue;
+        }
+        validities.push(Validity {
+            field: from.field.clone(),
+            kind: Validated::RevocationList { needed: !settings.allow_unknown },
+            not_after: list.next_update(),
+            not_before: i64::MIN,
+            what: format!("the revocation list of {} in {}", list.issuer(), from.object),
+        });
+    }
+    Ok(Revocation::of(lists.into_iter().map(|(_, list)| list).collect(), settings))
 }
 
 fn read_lists(from: &DataRef, files: &[(&str, &bytes::Bytes)]) -> (Vec<RevocationList>, Vec<Invalid>) {

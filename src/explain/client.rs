@@ -4,7 +4,6 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::{Asked, Configuration, Step, identity, time};
 use crate::model::{Failure, Mode};
-use crate::proxy::is_plain;
 use crate::snapshot::{ClientAuth, HostTls, Policy};
 use crate::trust::{Cause, Holder, Refusal, Revocation};
 
@@ -41,7 +40,7 @@ pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Ste
     }
     if let Policy::Require(auth) = snapshot.policy(&asked.host) {
         let skip = skipped(auth, &asked.path);
-        let judged = judged(auth, &tls.chain, skip.is_some() && is_plain(&asked.path), asked.now);
+        let judged = judged(auth, &tls.chain, auth.skips(&asked.path), asked.now);
         steps.extend(skip.map(|step| step.of(&object, "spec.client.skip_mtls_uri_regex")));
         steps.push(judged.of(object, "spec.client"));
     }
@@ -137,7 +136,7 @@ fn skipped(auth: &ClientAuth, path: &str) -> Option<Step> {
     const STEP: &str = "skip rule";
     let matched = auth.skip.matches(path).into_iter().next()?;
     let rule = auth.settings.skip.get(matched)?;
-    if is_plain(path) {
+    if auth.skips(path) {
         return Some(Step::ok(STEP, format!("{path} matches `{rule}`: no client certificate is needed")));
     }
     let message = format!("{path} matches `{rule}`, but an upstream may take it for another path: it does not count");

@@ -23,7 +23,7 @@ pub use data::Data;
 pub use host::{HostName, HostPattern};
 pub use id::{Kind, Meta, ObjectKey, ObjectRef, SourceId};
 pub use invalid::{Invalid, Reason};
-pub use normal_path::normal_path;
+pub use normal_path::{is_plain_path, normal_path};
 pub use path::PathPattern;
 pub use problem::{Effect, Problem};
 pub use route::{BackendRef, Granularity, Methods, PortRef, Route, Rule, Timeouts};

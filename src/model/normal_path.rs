@@ -24,6 +24,24 @@ pub fn normal_path(path: &str) -> Result<Cow<'_, str>, &'static str> {
     })
 }
 
+/// Whether everyone takes the normal path `path` for the same resource. An upstream may merge slashes, cut parameters off
+/// (`/public/..;/admin` is `/admin` to Tomcat), decode separators, decode what was encoded twice, stumble over control
+/// characters, or read what is no UTF-8 as something else (`%C0%AE` as a dot). Such a path may lead somewhere else there than
+/// its beginning says.
+pub fn is_plain_path(path: &str) -> bool {
+    let mut pieces = path.split('%');
+    let mut decoded = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let Some((digits, rest)) = piece.split_at_checked(2) else { return false };
+        match u8::from_str_radix(digits, 16) {
+            Err(_) | Ok(0..0x20 | 0x7f | b'/' | b'\\' | b';' | b'%') => return false,
+            Ok(byte) => decoded.push(byte),
+        }
+        decoded.extend_from_slice(rest.as_bytes());
+    }
+    !path.contains("//") && !path.contains(';') && std::str::from_utf8(&decoded).is_ok()
+}
+
 fn normal_encoding(path: &str) -> Result<Cow<'_, str>, &'static str> {
     let bytes = path.as_bytes();
     let mut normal = Vec::new(); // what precedes `copied`, in normal form
@@ -219,6 +237,18 @@ mod tests {
     fn plain_paths_are_borrowed() {
         for path in ["/", "/index.html", "/api/v1/users/42", "/a%20b/%2B", "/.well-known/x"] {
             assert!(matches!(normal_path(path), Ok(Cow::Borrowed(same)) if same == path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_can_be_taken_for_another_is_not_plain() {
+        for path in
+            ["/a//b", "//", "/a;/b", "/a%2Fb", "/a%5Cb", "/a%3Bb", "/a%252Fb", "/a%0A", "/%C0%AE", "/%C3", "/%", "/%4"]
+        {
+            assert!(!is_plain_path(path), "{path}");
+        }
+        for path in ["/", "/a/b.css", "/a%20b", "/a%2B%3D%5B", "/%C3%A4"] {
+            assert!(is_plain_path(path), "{path}");
         }
     }
 }

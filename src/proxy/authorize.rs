@@ -6,7 +6,6 @@ use rustls_pki_types::UnixTime;
 
 use super::downstream::Tls;
 use super::error::{Misdirected, ProxyError};
-use super::path;
 use super::verdict::Verdict;
 use crate::model::{HostName, Mode};
 use crate::snapshot::{ClientAuth, Policy, Snapshot};
@@ -89,7 +88,7 @@ fn judged(verdict: Arc<Verdict>, auth: &Arc<ClientAuth>, path: &str) -> Result<A
     };
     let mode = auth.settings.mode;
     let not_needed = mode == Mode::Optional && *refusal == Refusal::NotPresent;
-    if not_needed || (path::is_plain(path) && auth.skip.is_match(path)) {
+    if not_needed || auth.skips(path) {
         return Ok(Access { observed: None, verdict: Some(verdict) });
     }
     let error = ProxyError::Refused { auth: auth.clone(), verdict: verdict.clone() };

@@ -1,8 +1,8 @@
 //! The client's side of a connection: who it is, and what it has proved.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -166,9 +166,7 @@ impl Pace {
 pub(super) struct Tls {
     /// What the client sent in place of a proof of who it is, its own certificate first; empty where it sent none. TLS has
     /// checked that the client holds the key. The chain itself is judged per request.
-    chain: Vec<CertificateDer<'static>>,
-    /// What the client's certificate says; read when somebody asks.
-    holder: OnceLock<Option<Box<Holder>>>,
+    chain: Box<[CertificateDer<'static>]>,
     /// Whether the session is one from before.
     pub(super) resumed: bool,
     pub(super) sni: HostName,
@@ -179,8 +177,8 @@ pub(super) struct Tls {
 
 impl Tls {
     pub(super) fn new(sni: HostName, chain: Vec<CertificateDer<'static>>, version: &'static str) -> Self {
-        let (holder, verdict) = Default::default();
-        Self { chain, holder, resumed: false, sni, verdict, version }
+        let chain = chain.into_boxed_slice();
+        Self { chain, resumed: false, sni, verdict: LastVerdict::default(), version }
     }
 
     /// Whether the client sent a certificate.
@@ -188,15 +186,19 @@ impl Tls {
         !self.chain.is_empty()
     }
 
-    /// What the client's certificate says, for logs; `None` where it sent none.
-    pub(super) fn holder(&self) -> Option<&Holder> {
-        let read = || Holder::read(self.chain.first()?).map(Box::new);
-        self.holder.get_or_init(read).as_deref()
+    /// The client's certificate; `None` where it sent none.
+    pub(super) fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.chain.first()
+    }
+
+    /// The subject of the client's certificate, for logs.
+    pub(super) fn subject(&self) -> Option<String> {
+        Some(Holder::read(self.certificate()?)?.subject)
     }
 
     /// When the client's certificate ends, in seconds since the epoch.
     pub(super) fn not_after(&self) -> Option<i64> {
-        trust::not_after(self.chain.first()?)
+        trust::not_after(self.certificate()?)
     }
 
     /// The verdict on the client under `auth` at the time `now`. The chain is judged once per policy: again when the policy

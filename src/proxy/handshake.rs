@@ -214,7 +214,7 @@ fn refused(shared: &Shared, lost: &Lost, host: &HostTls, peer: SocketAddr, clien
     if !record::handshake(shared, host, peer, client, lost) {
         return;
     }
-    let subject = client.holder().map_or("", |holder| &holder.subject);
+    let subject = client.subject().unwrap_or_default();
     tracing::error!(
         "{lost}, client: {}, sni: \"{}\", object: {}, subject: \"{}\"",
         peer.ip(),

@@ -244,3 +244,44 @@ fn skips(host: Option<&Arc<HostTls>>) -> &[Arc<str>] {
         _ => &[],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Format, Log};
+    use crate::metrics::Metrics;
+    use crate::snapshot::Current;
+
+    fn sizes(live: &Live) -> (usize, usize) {
+        let shards = || live.shards.iter().map(lock);
+        let members = shards().map(|shard| shard.members.values().map(HashMap::len).sum::<usize>()).sum();
+        (members, shards().map(|shard| shard.ends.len()).sum())
+    }
+
+    #[test]
+    fn an_entry_leaves_nothing_behind() {
+        let current = Arc::new(Current::default());
+        let metrics = Arc::new(Metrics::new(current.clone()));
+        let log = Log::new(Format::Text, std::io::sink());
+        let (audit, draining, live, settings) = Default::default();
+        let shared = Arc::new(Shared { audit, current, draining, live, log, metrics, settings });
+        let enter = |role, standing: Standing| {
+            let used = Use { host: HostName::parse("a.test").unwrap(), role };
+            Live::enter(&shared, Weak::new(), used, None, &standing)
+        };
+        let entries = [
+            enter(Role::Handshake, Ok(5)),
+            enter(Role::Handshake, Ok(7)),
+            enter(Role::Handshake, Ok(FOREVER)),
+            enter(Role::Request, Err(Lost::Gone)),
+        ];
+        assert_eq!(sizes(&shared.live), (4, 2));
+        shared.live.ended(5);
+        assert_eq!(sizes(&shared.live), (4, 2), "a verdict holds to the end of its last second");
+        shared.live.ended(6);
+        assert_eq!(sizes(&shared.live), (4, 1));
+        drop(entries);
+        assert_eq!(sizes(&shared.live), (0, 0));
+        assert!(shared.live.shards.iter().all(|shard| lock(shard).members.is_empty()));
+    }
+}

@@ -41,7 +41,6 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-pub use path::is_plain;
 pub use settings::Settings;
 pub use trial::{Outcome, Trial, TrialTls};
 

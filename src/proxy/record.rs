@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::Shared;
 use super::downstream::{Downstream, Tls};
-use super::error::{Misdirected, ProxyError};
+use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::standing::Lost;
 use crate::audit::{Action, Entry};
@@ -59,7 +59,7 @@ pub(super) fn handshake(shared: &Shared, host: &HostTls, peer: SocketAddr, clien
     shared.audit.tell(&Entry {
         action: Action::Refused,
         field: "spec.client",
-        holder: client.holder(),
+        certificate: client.certificate(),
         host: client.sni.as_str(),
         object: Some(&host.object),
         peer,
@@ -73,7 +73,6 @@ pub(super) fn handshake(shared: &Shared, host: &HostTls, peer: SocketAddr, clien
 
 fn reason(error: &ProxyError) -> Option<Reason> {
     match error {
-        ProxyError::Misdirected(Misdirected::Gone) => Some(Reason::HostGone),
         ProxyError::Misdirected(_) => Some(Reason::Misdirected),
         ProxyError::Refused { .. } => error.cause().map(Reason::Client),
         ProxyError::Unusable(_) => Some(Reason::UnusablePolicy),
@@ -109,7 +108,7 @@ fn entry<'a>(
     Entry {
         action: Action::Refused,
         field: if reason == Reason::HostGone { "spec.hosts" } else { "spec.client" },
-        holder: tls.and_then(Tls::holder),
+        certificate: tls.and_then(Tls::certificate),
         host: host.map_or("", HostName::as_str),
         object: decides.map(|tls| &tls.object),
         peer: downstream.peer,

@@ -91,8 +91,7 @@ fn close(shared: &Shared, due: &Due, lost: &Lost) {
         return; // for another of its hosts
     }
     record::closed(shared, &due.downstream, &due.used.host, lost);
-    let holder = due.downstream.tls.as_ref().and_then(Tls::holder);
-    let subject = holder.map_or("", |holder| &holder.subject);
+    let subject = due.downstream.tls.as_ref().and_then(Tls::subject).unwrap_or_default();
     tracing::warn!(
         "{lost}, closing the connection, client: {}, sni: \"{}\", host: \"{}\", subject: \"{}\"",
         due.downstream.peer,

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use regex::RegexSet;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::model::{ClientSettings, Failure, Mode};
+use crate::model::{ClientSettings, Failure, Mode, is_plain_path};
 use crate::trust::{Anchors, IdentityRules, Refusal, Requirements, Revocation, Verified, judge};
 
 /// Names a policy by its content: hosts with equal settings have equal ids, whatever their objects are called.
@@ -45,7 +45,7 @@ pub struct ClientAuth {
     pub session: PolicyId,
     /// What the ApisixTls itself says.
     pub settings: ClientSettings,
-    /// The paths that need no client certificate.
+    /// The paths that need no client certificate, if [`ClientAuth::skips`] them.
     pub skip: RegexSet,
 }
 
@@ -75,6 +75,12 @@ impl ClientAuth {
     /// is.
     pub fn alerts(&self) -> bool {
         self.settings.failure == Failure::Alert && self.settings.mode != Mode::Observe
+    }
+
+    /// Whether a [normal path](crate::model::normal_path) needs no client certificate: it is matched, and everyone takes it for
+    /// what it seems to be.
+    pub fn skips(&self, path: &str) -> bool {
+        self.skip.is_match(path) && is_plain_path(path)
     }
 
     /// Judges the chain that a client sent (its own certificate first; empty where it sent none) at the time `now`.

@@ -1,5 +1,7 @@
 //! What an APISIX user relies on, M1 to M20. Where APISIX's answer and a better one differ, docs/architecture.md has decided.
 
+use std::sync::Arc;
+
 use portcullis::model::Kind;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
@@ -11,6 +13,7 @@ use crate::lines::ERRORS;
 use crate::objects::{born, client_tls, reference, secret, tls, trusts};
 use crate::pki::{Certified, PKI};
 use crate::s_client::{get, s_client};
+use crate::sessions::Stolen;
 use crate::stage::Stage;
 
 const HOST: &str = "mtls.test";
@@ -48,25 +51,34 @@ async fn m01_a_valid_certificate_is_served() {
     assert_eq!(stage.passed(), 8);
 }
 
-#[tokio::test]
-async fn m02_m03_a_client_that_does_not_verify_gets_a_page_or_an_alert() {
-    let root = Forger::root("root");
-    let stranger = Forger::root("stranger").client(|_| ());
-    let expired = root.client(|params| ends_in(params, -10));
-    let early = root.client(|params| starts_in(params, 1000));
-    let own = Forger::self_signed();
-    let clients = [None, Some(&stranger), Some(&expired), Some(&early), Some(&own)];
+/// A client that does not verify gets a page, or an alert where that is asked for. (APISIX: an alert.)
+async fn refused(root: &Forger, clients: &[Option<&Certified>]) {
     let stage = trusting(&root.pem).await;
     for (failure, expected) in [(json!({"type": "Http"}), Some(400)), (json!({"type": "Alert"}), None)] {
         let client = json!({"caSecret": reference("ca"), "failure": failure});
         stage.apply([client_tls("mtls", &[HOST], client)]);
         assert!(stage.problems("mtls").is_empty(), "{:?}", stage.problems("mtls"));
-        for (index, client) in clients.into_iter().enumerate() {
-            assert_eq!(status(&stage, client, "/").await, expected, "client {index}");
+        for (index, client) in clients.iter().enumerate() {
+            assert_eq!(status(&stage, *client, "/").await, expected, "client {index}");
         }
     }
     assert_eq!(stage.passed(), 0);
     assert_eq!(status(&stage, Some(&root.client(|_| ())), "/").await, Some(200));
+}
+
+#[tokio::test]
+async fn m02_a_client_without_a_certificate_is_refused() {
+    refused(&Forger::root("root"), &[None]).await;
+}
+
+#[tokio::test]
+async fn m03_a_client_of_a_stranger_or_at_another_time_is_refused() {
+    let root = Forger::root("root");
+    let stranger = Forger::root("stranger").client(|_| ());
+    let expired = root.client(|params| ends_in(params, -10));
+    let early = root.client(|params| starts_in(params, 1000));
+    let own = Forger::self_signed();
+    refused(&root, &[&stranger, &expired, &early, &own].map(Some)).await;
 }
 
 #[tokio::test]
@@ -245,8 +257,27 @@ async fn m09_the_host_of_the_request_is_the_host_of_the_connection() {
     ERRORS.with(&["client certificate verified with SNI m09-mtls.test, but the host is m09-other.test"]).await;
 }
 
-// M10, sessions of another host and sessions of a client that is not trusted any more: class_a_resumption.rs and
-// class_b_trust_changed.rs.
+/// In full: `class_a_resumption` and `class_b_trust_changed`.
+#[tokio::test]
+async fn m10_a_session_opens_no_other_host_and_outlives_no_authority() {
+    let other = client_tls("other", &["other.test"], trusts("ca"));
+    let stage =
+        Stage::new([ca(&PKI.clients.certificate.pem()), client_tls("mtls", &[HOST], trusts("ca")), other]).await;
+    let good = PKI.clients.client();
+    for (version, alpn) in ways() {
+        stage.apply([ca(&PKI.clients.certificate.pem())]);
+        let saved = async || {
+            let attacker = Attacker::resuming(version, alpn, Some(&good), Arc::new(Stolen::default()).resumption());
+            assert_eq!(attacker.status(stage.https, HOST, HOST).await, Some(200), "{version:?} {alpn}");
+            attacker.hide_certificate();
+            attacker
+        };
+        let (one, two) = (saved().await, saved().await);
+        assert_eq!(one.status(stage.https, "other.test", "other.test").await, Some(400), "{version:?} {alpn}");
+        stage.apply([ca(&PKI.others.certificate.pem())]);
+        assert_eq!(two.status(stage.https, HOST, HOST).await, Some(400), "{version:?} {alpn}");
+    }
+}
 
 #[tokio::test]
 async fn m11_the_plaintext_port_serves_no_host_that_asks_for_certificates() {
@@ -288,7 +319,19 @@ async fn m12_of_two_objects_for_a_host_the_oldest_wins_whatever_the_order() {
     }
 }
 
-// M13, a host that begins to ask for certificates while connections are open: class_b_trust_changed.rs.
+/// In full: `class_b_trust_changed`.
+#[tokio::test]
+async fn m13_open_connections_are_held_to_a_policy_that_is_added() {
+    for (version, alpn) in ways() {
+        let stage = Stage::new([tls("mtls", &[HOST])]).await;
+        let mut open = Attacker::new(version, alpn, None).connect(stage.https, HOST).await.connection;
+        assert_eq!(open.status(HOST, "/").await, Some(200), "{version:?} {alpn}");
+        stage.apply([client_tls("mtls", &[HOST], trusts("clients"))]);
+        let status = open.status(HOST, "/").await;
+        assert!(matches!(status, None | Some(400)), "{version:?} {alpn}: {status:?}");
+        assert_eq!(stage.passed(), 1);
+    }
+}
 
 #[tokio::test]
 async fn m14_a_lost_authority_refuses_and_a_lost_certificate_goes_on_serving() {

@@ -1,12 +1,15 @@
 //! Class H: certificates of a trusted authority whose holder is somebody else than they seem to say (Envoy CVE-2022-21656,
 //! CVE-2022-21657 and CVE-2026-47778).
 
-use rcgen::{CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose, SanType, string::Ia5String};
+use rcgen::{CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose, KeyPair, SanType, string::Ia5String};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
 use crate::attacker::{Attacker, ways};
 use crate::forger::Forger;
 use crate::objects::{client_tls, reference, secret};
+use crate::pki::Certified;
 use crate::stage::Stage;
 
 const HOST: &str = "mtls.test";
@@ -217,6 +220,60 @@ async fn class_h_a_name_adds_no_header_and_no_field_to_one() {
         }
     }
     assert!(stage.passed() > 0);
+}
+
+#[tokio::test]
+async fn class_h_a_certificate_without_its_key_proves_nothing() {
+    let root = Forger::root("root");
+    let stage = stage(&root, json!({})).await;
+    let stolen = || Certified { key: KeyPair::generate().unwrap(), ..root.client(|_| ()) };
+    for more in
+        [json!({}), json!({"mode": "Optional"}), json!({"mode": "Observe"}), json!({"skip_mtls_uri_regex": ["^/"]})]
+    {
+        let mut client = json!({"caSecret": reference("ca")});
+        client.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        stage.apply([client_tls("mtls", &[HOST], client)]);
+        for (version, alpn) in ways() {
+            let status = Attacker::new(version, alpn, Some(&stolen())).status(stage.https, HOST, HOST).await;
+            assert_eq!(status, None, "{version:?} {alpn} {more}");
+        }
+    }
+    assert_eq!(stage.passed(), 0);
+}
+
+#[tokio::test]
+async fn class_h_only_the_authority_vouches_for_others() {
+    let (root, namesake) = (Forger::root("root"), Forger::root("root"));
+    let pinned = Forger::pinned();
+    let stage = stage(&root, json!({})).await;
+    stage.apply([secret("ca", &[("cert", &format!("{}{}", root.pem, pinned.pem))])]);
+    assert!(stage.problems("mtls").is_empty(), "{:?}", stage.problems("mtls"));
+    let client = root.no_authority("client");
+    let with = |chain: &Certified, more: &[CertificateDer<'static>]| {
+        let key = KeyPair::try_from(chain.key.serialize_der()).unwrap();
+        Certified { chain: [&chain.chain[..1], more].concat(), key, pem: String::new() }
+    };
+    let [of_client, of_pinned, of_namesake] = [&client, &pinned, &namesake].map(|forger| forger.client(|_| ()));
+    let real = CertificateDer::from_pem_slice(root.pem.as_bytes()).unwrap();
+    let forged = CertificateDer::from_pem_slice(namesake.pem.as_bytes()).unwrap();
+    for (what, certificate) in [
+        ("signed by a client", &of_client),
+        ("signed by a client, which is not shown", &with(&of_client, &[])),
+        ("signed by a certificate that is let in itself", &of_pinned),
+        ("the same with it", &with(&of_pinned, &[CertificateDer::from_pem_slice(pinned.pem.as_bytes()).unwrap()])),
+        ("signed by another authority of the same name", &of_namesake),
+        ("the same with the real one", &with(&of_namesake, &[real])),
+        ("the same with the forged one", &with(&of_namesake, &[forged])),
+    ] {
+        for (version, alpn) in ways() {
+            let status = Attacker::new(version, alpn, Some(certificate)).status(stage.https, HOST, HOST).await;
+            assert_eq!(status, Some(400), "{version:?} {alpn} {what}");
+        }
+    }
+    assert_eq!(stage.passed(), 0);
+    let good = root.client(|_| ());
+    let status = Attacker::new(&rustls::version::TLS13, "h2", Some(&good)).status(stage.https, HOST, HOST).await;
+    assert_eq!(status, Some(200));
 }
 
 /// The elements of an `X-Forwarded-Client-Cert`, with quotes read as Envoy reads them; none of its keys stands twice but `DNS`

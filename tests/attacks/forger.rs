@@ -56,6 +56,21 @@ impl Forger {
         Self { chain: Vec::new(), issuer: Issuer::new(params, key), pem }
     }
 
+    /// A client's certificate that vouches for itself, whose holder signs others.
+    pub(crate) fn pinned() -> Self {
+        let (params, key) = (client_params(), KeyPair::generate().unwrap());
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { chain: Vec::new(), issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A client's certificate, whose holder signs others.
+    pub(crate) fn no_authority(&self, name: &str) -> Self {
+        self.intermediate_with(name, |params| {
+            params.is_ca = IsCa::ExplicitNoCa;
+            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        })
+    }
+
     pub(crate) fn intermediate(&self, name: &str) -> Self {
         self.intermediate_with(name, |_| ())
     }

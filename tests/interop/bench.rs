@@ -16,7 +16,7 @@ use crate::stage::Stage;
 const HOST: &str = "interop.test";
 
 /// A client starts, builds and connects within this.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 pub(crate) const V12: &str = "1.2";
 pub(crate) const V13: &str = "1.3";

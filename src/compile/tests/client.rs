@@ -32,23 +32,27 @@ fn revocation(lists: Vec<DataRef>, allow_unknown: bool) -> ClientAuthRef {
     ClientAuthRef { revocation: Some(RevocationRef { lists, settings }), ..client_auth("ca") }
 }
 
-/// A CA called `name` and a list that it has signed, which ends with `year`.
-pub(super) fn ca_with_list(name: &str, year: i32) -> (String, String) {
+/// A CA called `name` and lists that it has signed, which end when `years` begin.
+pub(super) fn ca_with_lists(name: &str, years: &[i32]) -> (String, String) {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();
-    let list = CertificateRevocationListParams {
-        this_update: rcgen::date_time_ymd(2020, 1, 1),
-        next_update: rcgen::date_time_ymd(year, 1, 1),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: vec![],
-        key_identifier_method: KeyIdMethod::Sha256,
+    let issuer = Issuer::new(params, key);
+    let list = |year: &i32| {
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(*year, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&issuer).unwrap().pem().unwrap()
     };
-    (certificate, list.signed_by(&Issuer::new(params, key)).unwrap().pem().unwrap())
+    (certificate, years.iter().map(list).collect())
 }
 
 fn required(bench: &Bench) -> Option<&Arc<crate::snapshot::ClientAuth>> {
@@ -124,7 +128,7 @@ fn a_named_entry_is_read_and_no_other() {
 
 #[test]
 fn lists_that_are_missing_or_broken_refuse_everyone_unless_unknown_is_allowed() {
-    let (certificate, list) = ca_with_list("ca", 2090);
+    let (certificate, list) = ca_with_lists("ca", &[2090]);
     let lists = || vec![from(Kind::Secret, "one", "crlRefs[0]"), from(Kind::ConfigMap, "two", "crlRefs[1]")];
     let count =
         |bench: &Bench| required(bench).and_then(|auth| Some(auth.requirements.revocation.as_ref()?.iter().count()));
@@ -155,8 +159,8 @@ fn lists_that_are_missing_or_broken_refuse_everyone_unless_unknown_is_allowed() 
 
 #[test]
 fn a_list_of_a_stranger_is_reported() {
-    let (certificate, _) = ca_with_list("ca", 2090);
-    let (_, list) = ca_with_list("stranger", 2090);
+    let (certificate, _) = ca_with_lists("ca", &[2090]);
+    let (_, list) = ca_with_lists("stranger", &[2090]);
     let mut client = revocation(vec![from(Kind::Secret, "crl", "crlRefs[0]")], false);
     let mut bench = tls_bench();
     bench.put("ca", secret(&[("cert", &certificate)])).put("crl", secret(&[("ca.crl", &list)]));

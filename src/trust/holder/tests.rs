@@ -53,10 +53,10 @@ fn a_name_that_is_no_ascii_makes_the_rest_unreadable_and_no_rule_match() {
     let leaf = root.issue(params);
     assert_eq!(Holder::read(&leaf.der), None);
     let mut required = requirements(&[&root], 0);
-    crate::trust::judge(&[leaf.der.clone()], &required, at(NOW)).unwrap();
+    crate::trust::judge(std::slice::from_ref(&leaf.der), &required, at(NOW)).unwrap();
     let rule = IdentityRule { spiffe: vec![TextMatch::Regex(".*".into())], ..IdentityRule::default() };
     required.identities = crate::trust::IdentityRules::new(&[rule]).unwrap();
-    assert!(crate::trust::judge(&[leaf.der.clone()], &required, at(NOW)).is_err());
+    assert!(crate::trust::judge(std::slice::from_ref(&leaf.der), &required, at(NOW)).is_err());
 }
 
 #[test]
