@@ -1,5 +1,6 @@
 //! Half of the clients are revoked at once, on connections that are open: exactly theirs are closed.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,14 +56,14 @@ fn config(authority: &Forger, number: u64) -> Arc<ClientConfig> {
     tls_config(if number / 2 % 2 == 0 { "h2" } else { "http/1.1" }, Some(&certificate))
 }
 
-/// Opens a connection that reports its end.
+/// Opens a connection that reports its end, and uses it: one that nobody uses is closed after some seconds.
 async fn open(
-    program: &Program,
+    https: SocketAddr,
     config: Arc<ClientConfig>,
     number: u64,
     closed: mpsc::UnboundedSender<Closed>,
 ) -> Connection {
-    let stream = tls(program.https, HOST, config).await.unwrap();
+    let stream = tls(https, HOST, config).await.unwrap();
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(stream);
     if http2 {
@@ -71,14 +72,19 @@ async fn open(
             let _ = connection.await; // however it ends
             let _ = closed.send((number, Instant::now())); // nobody cares once the test is over
         });
-        return Connection::Http2(sender);
+        return used(Connection::Http2(sender)).await;
     }
     let (sender, connection) = http1::handshake(io).await.unwrap();
     tokio::spawn(async move {
         let _ = connection.await;
         let _ = closed.send((number, Instant::now()));
     });
-    Connection::Http1(sender)
+    used(Connection::Http1(sender)).await
+}
+
+async fn used(mut connection: Connection) -> Connection {
+    assert_eq!(connection.get(HOST, "/").await.status, StatusCode::OK);
+    connection
 }
 
 /// Sees that every connection is served.
@@ -108,9 +114,10 @@ async fn exactly_the_connections_of_revoked_clients_are_closed() {
     let program = Program::start(staying.collect(), list(&authority, &[1])).await;
 
     let (sender, mut closed) = mpsc::unbounded_channel();
-    let opening =
-        stream::iter(0..count).map(|number| open(&program, config(&authority, number), number, sender.clone()));
-    let mut connections: Vec<_> = opening.buffered(AT_ONCE).collect().await;
+    let configs: Vec<_> = (0..count).map(|number| config(&authority, number)).collect();
+    let opening = stream::iter((0..).zip(configs))
+        .map(|(number, config)| tokio::spawn(open(program.https, config, number, sender.clone())));
+    let mut connections: Vec<_> = opening.buffered(AT_ONCE).map(Result::unwrap).collect().await;
     ask(&mut connections).await;
     assert!(closed.is_empty(), "nobody is revoked yet");
 
