@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::ExtendedKeyUsagePurpose;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -53,7 +54,9 @@ fn list(authority: &Forger, revoked: &[u64]) -> Vec<Value> {
 /// A client's configuration: HTTP/1.1 and HTTP/2 in pairs.
 fn config(authority: &Forger, number: u64) -> Arc<ClientConfig> {
     let certificate = authority.client(|params| params.serial_number = Some(serial(number).into()));
-    tls_config(if number / 2 % 2 == 0 { "h2" } else { "http/1.1" }, Some(&certificate))
+    let mut config = (*tls_config(if number / 2 % 2 == 0 { "h2" } else { "http/1.1" }, Some(&certificate))).clone();
+    config.resumption = Resumption::disabled(); // a store for sessions takes much memory
+    config.into()
 }
 
 /// Opens a connection that reports its end, and uses it: one that nobody uses is closed after some seconds.
