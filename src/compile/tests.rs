@@ -453,6 +453,28 @@ fn a_class_that_does_not_exist_refuses_the_hosts() {
 }
 
 #[test]
+fn an_object_keeps_the_hosts_it_had_while_one_of_its_hosts_cannot_be_read() {
+    let mut bench = tls_bench();
+    let host = HostName::parse("b.example").unwrap();
+    let with = |hosts: &[&str], unreadable: &[&str]| {
+        let Object::ApisixTls(Observed { meta, value: Ok(tls) }) = tls(1, "a.example", Some("ca")) else { panic!() };
+        let hosts = hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect();
+        let unreadable_hosts = unreadable.iter().map(|host| Invalid::spec("spec.hosts[1]", *host)).collect();
+        Object::ApisixTls(Observed { meta, value: Ok(TlsHost { hosts, unreadable_hosts, ..tls }) })
+    };
+    bench.put("t", with(&["a.example", "b.example"], &[])).compile();
+    for _ in 0..2 {
+        bench.put("t", with(&["a.example"], &["b..example"])).compile();
+        assert!(matches!(bench.snapshot.policy(&host), Policy::Require(_)));
+        assert_eq!(bench.tls_problems("t"), [(Effect::Refused, Reason::InvalidSpec)]);
+    }
+    bench.put("younger", tls(2, "b.example", None)).compile();
+    assert!(matches!(bench.snapshot.policy(&host), Policy::Require(_)), "nobody takes it over meanwhile");
+    bench.put("t", with(&["a.example"], &[])).compile();
+    assert!(matches!(bench.snapshot.policy(&host), Policy::Open), "it is given up");
+}
+
+#[test]
 fn an_object_that_becomes_unreadable_refuses_the_hosts_it_had() {
     let mut bench = tls_bench();
     bench.put("t", tls(1, "a.example", Some("ca"))).compile();

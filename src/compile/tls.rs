@@ -87,23 +87,25 @@ pub(super) fn compile(
     (table, next)
 }
 
-/// The hosts that the object owns: those no older object has.
+/// The hosts that the object owns: those no older object has. While one of its hosts cannot be read, those it had stay its own.
 fn claim_hosts(
     claim: &Claim<'_>,
     previous: &Snapshot,
     table: &mut HostTable<Arc<HostTls>>,
     problems: &mut Vec<Problem>,
 ) -> Vec<HostPattern> {
+    let had = || previous.tls.iter().filter(|(_, old)| old.object == *claim.key).map(|(pattern, _)| pattern);
     let tls = match &claim.observed.value {
         Ok(tls) => tls,
         Err(why) => {
             problems.push(refused(why.clone()));
             // The object cannot be read at all. The hosts it had must not lose their policy: they refuse everyone.
-            let had = previous.tls.iter().filter(|(_, old)| old.object == *claim.key).map(|(pattern, _)| pattern);
-            return had.filter(|pattern| table.get(pattern).is_none()).collect();
+            return had().filter(|pattern| table.get(pattern).is_none()).collect();
         }
     };
     problems.extend(claim.unknown_class.iter().chain(&tls.unreadable_hosts).cloned().map(refused));
+    // Nobody knows which host an unreadable one was meant to be. Where it was another a moment ago, that one keeps its policy.
+    let kept = if tls.unreadable_hosts.is_empty() { Vec::new() } else { had().collect() };
     let mut owned: Vec<HostPattern> = Vec::new();
     for pattern in &tls.hosts {
         match table.get(pattern) {
@@ -114,6 +116,11 @@ fn claim_hosts(
             }
             None if owned.contains(pattern) => {}
             None => owned.push(pattern.clone()),
+        }
+    }
+    for pattern in kept {
+        if table.get(&pattern).is_none() && !owned.contains(&pattern) {
+            owned.push(pattern);
         }
     }
     owned
