@@ -1,6 +1,7 @@
 //! TLS hosts: certificates, client authentication, and who owns a host. Whatever cannot be honoured is refused, never
 //! served without its policy.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::attach::Attached;
@@ -10,7 +11,7 @@ use super::{Context, ObjectReport, Report, attach};
 use crate::model::{
     Effect, HostPattern, Invalid, Kind, Meta, ObjectKey, ObjectRef, Problem, Reason, SourceId, TlsHost, Validated,
 };
-use crate::snapshot::{HostTable, HostTls, Inputs, Policy, ServerCertificate, Snapshot};
+use crate::snapshot::{HostTable, HostTls, Inputs, Policy, ServerCertificate, Snapshot, dashed};
 use crate::world::{Observed, World};
 
 struct Claim<'a> {
@@ -85,6 +86,21 @@ pub(super) fn compile(
         report.objects.insert(object, ObjectReport { meta: claim.meta, problems, source: claim.source });
     }
     (table, next)
+}
+
+/// The names of the headers through which any object tells upstreams about clients, be its policy usable or not: while it
+/// refuses everyone, other hosts may still lead to the same upstreams.
+pub(super) fn identity_headers(world: &World, context: &Context, previous: &Snapshot) -> Arc<[Arc<str>]> {
+    let mut names = BTreeSet::new();
+    for claim in world.tls().filter_map(|object| Claim::new(world, context, object)) {
+        match claim.observed.value.as_ref().map(|tls| tls.client_auth.as_ref()) {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(client))) => names.extend(client.settings.forward.headers.iter().map(|(name, _)| dashed(name))),
+            // The names cannot be read: those of before stay.
+            Ok(Err(_)) | Err(_) => names.extend(previous.identity_headers.iter().cloned()),
+        }
+    }
+    names.into_iter().collect()
 }
 
 /// The hosts that the object owns: those no older object has. While one of its hosts cannot be read, those it had stay its own.
