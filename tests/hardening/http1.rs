@@ -1,0 +1,435 @@
+//! HTTP/1 as RFC 9110 and RFC 9112 have it.
+
+use crate::range::{Range, Way};
+use crate::recorder::{OK, essence, is_complete};
+
+/// What follows every refused request: it must not be taken for a request of its own.
+const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n";
+
+/// Asserts that each request is answered with its status and that the upstream hears nothing of it, nor of what follows it.
+async fn refused(cases: &[(u16, &str)]) {
+    let range = Range::new(OK).await;
+    for way in [Way::Plaintext, Way::Tls] {
+        for (status, request) in cases {
+            let answer = range.send(way, format!("{request}{SMUGGLED}").as_bytes()).await;
+            let answered = answer.split(' ').nth(1);
+            assert_eq!(answered, Some(&*status.to_string()), "{way:?} {request:?} -> {answer:?}");
+            assert_eq!(answer.matches("HTTP/1.").count(), 1, "{way:?} {request:?} -> {answer:?}");
+            assert_eq!(range.upstream.connections(), 0, "{way:?} {request:?}");
+        }
+    }
+}
+
+/// Asserts that each request is served, and what the upstream receives of it.
+async fn passed(cases: &[(&str, &str)]) {
+    let mut range = Range::new(OK).await;
+    for way in [Way::Plaintext, Way::Tls] {
+        for (request, expected) in cases {
+            let answer = range.send(way, request.as_bytes()).await;
+            assert!(answer.contains(" 200 OK\r\n"), "{way:?} {request:?} -> {answer:?}");
+            let received = range.upstream.next().await;
+            assert_eq!(essence(&received), *expected, "{way:?} {request:?}");
+        }
+    }
+}
+
+/// A request with these lines after `Host`.
+fn post(lines: &str) -> String {
+    format!("POST / HTTP/1.1\r\nHost: h.test\r\n{lines}")
+}
+
+#[tokio::test]
+async fn a_body_has_one_length() {
+    let long = format!("Content-Length: {}\r\n\r\n", "9".repeat(30));
+    let lines = [
+        // RFC 9112 section 6.1: the transfer codings.
+        "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc",
+        "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked;a=b\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: , chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\x00\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding:\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        " Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding\x0b: chunked\r\n\r\n0\r\n\r\n",
+        // Section 6.3: the length.
+        "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        "Content-Length: 3, 3\r\n\r\nabc",
+        "Content-Length: 3, 4\r\n\r\nabcd",
+        "Content-Length: +3\r\n\r\nabc",
+        "Content-Length: -3\r\n\r\nabc",
+        "Content-Length: 0x3\r\n\r\nabc",
+        "Content-Length: 3.0\r\n\r\nabc",
+        "Content-Length: 3 3\r\n\r\nabc",
+        "Content-Length: \r\n\r\n",
+        "Content-Length: 18446744073709551616\r\n\r\n",
+        "Content-Length : 3\r\n\r\nabc",
+        "Content-Length: 3\r\n\tcontinued: 1\r\n\r\nabc",
+        &long,
+    ];
+    let requests: Vec<_> = lines.map(post).into();
+    let mut cases: Vec<_> = requests.iter().map(|request| (400, &**request)).collect();
+    let endless = post("Content-Length: 18446744073709551615\r\n\r\n");
+    cases.push((431, &endless));
+    cases.push((400, "POST / HTTP/1.0\r\nHost: h.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"));
+    refused(&cases).await;
+}
+
+/// RFC 9112 section 6.3: the transfer coding counts, the length is removed, and the connection ends with the answer, so that
+/// the rest is nobody's request.
+#[tokio::test]
+async fn of_two_framings_one_reaches_the_upstream() {
+    let mut range = Range::new(OK).await;
+    for lines in [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: x\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        "Content-Length: 4\r\nContent-Length: 4\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+    ] {
+        for way in [Way::Plaintext, Way::Tls] {
+            let before = range.upstream.connections();
+            let answer = range.send(way, format!("{}{SMUGGLED}", post(lines)).as_bytes()).await;
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{lines:?} -> {answer:?}");
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{lines:?} -> {answer:?}");
+            let expected = "POST / HTTP/1.1\ntransfer-encoding: chunked\n\n2\r\nab\r\n0\r\n\r\n";
+            assert_eq!(essence(&range.upstream.next().await), expected, "{lines:?}");
+            assert_eq!(range.upstream.connections() - before, 1, "{lines:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_framed_oddly_but_clearly_is_passed_on_in_one_form() {
+    passed(&[
+        (
+            "POST / HTTP/1.1\r\nHost: h.test\r\nContent-Length: 002\r\nConnection: close\r\n\r\nab",
+            "POST / HTTP/1.1\ncontent-length: 2\n\nab",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: h.test\r\nContent-Length: 2\r\nContent-Length: 02\r\nConnection: close\r\n\r\nab",
+            "POST / HTTP/1.1\ncontent-length: 2\n\nab",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: h.test\r\ntRANSFER-eNCODING:\tCHUNKED \r\nConnection: close\r\n\r\n002;a=b;c=\"d\"\r\nab\r\n00\r\n\r\n",
+            "POST / HTTP/1.1\ntransfer-encoding: chunked\n\n2\r\nab\r\n0\r\n\r\n",
+        ),
+        (
+            "POST / HTTP/1.0\r\nHost: h.test\r\nContent-Length: 2\r\n\r\nab",
+            "POST / HTTP/1.1\ncontent-length: 2\n\nab",
+        ),
+        // Only a length or a coding announces a body.
+        ("POST / HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n", "POST / HTTP/1.1\n\n\n"),
+        // An upstream with CGI's eyes would see a second framing.
+        (
+            "POST / HTTP/1.1\r\nHost: h.test\r\nContent_Length: 9\r\nTransfer_Encoding: chunked\r\nX_Other: 1\r\n\
+             Content-Length: 2\r\nConnection: close, content-length\r\n\r\nab",
+            "POST / HTTP/1.1\ncontent-length: 2\nx_other: 1\n\nab",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_head_has_one_reading() {
+    let cases = [
+        "GET / HTTP/1.1\r\nHost: h.test\r\nX-A: 1\r\n folded\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h.test\r\nX-A : 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h.test\r\nX-A\t: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h.test\r\nX-A: a\0b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h.test\r\nX\0A: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h.test\r\nX-A: a\rX-B: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h.test\r\nX-A: a\r\rX-B: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h.test\r\nX-A\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h.test\r\n: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h.test\r\nX(A): 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h.test\r\nX-\u{e4}: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\n Host: h.test\r\n\r\n",
+        "GET  / HTTP/1.1\r\nHost: h.test\r\n\r\n",
+        "GET / HTTP/1.1 \r\nHost: h.test\r\n\r\n",
+        "GET\t/\tHTTP/1.1\r\nHost: h.test\r\n\r\n",
+        " GET / HTTP/1.1\r\nHost: h.test\r\n\r\n",
+        "GET / HTTP/1.1 HTTP/1.1\r\nHost: h.test\r\n\r\n",
+        "G\x01T / HTTP/1.1\r\nHost: h.test\r\n\r\n",
+        "GET / HTTP/1.2\r\nHost: h.test\r\n\r\n",
+        "GET / HTTP/2.0\r\nHost: h.test\r\n\r\n",
+        "GET / HTTP/0.9\r\nHost: h.test\r\n\r\n",
+        "GET / HTTP/01.1\r\nHost: h.test\r\n\r\n",
+        "GET / http/1.1\r\nHost: h.test\r\n\r\n",
+        "GET /\r\n",
+    ];
+    refused(&cases.map(|request| (400, request))).await;
+}
+
+/// HTTP/2 is agreed upon by ALPN.
+#[tokio::test]
+async fn the_preface_of_http2_ends_a_connection_of_http1() {
+    let range = Range::new(OK).await;
+    for way in [Way::Plaintext, Way::Tls] {
+        assert_eq!(range.send(way, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await, "");
+    }
+}
+
+/// RFC 9112 section 2.2 lets a recipient take a lone LF for the end of a line, and hyper does. What reaches the upstream is
+/// written anew, so that the two of us cannot read it differently.
+#[tokio::test]
+async fn a_lone_line_feed_ends_a_line_for_the_upstream_too() {
+    passed(&[
+        ("GET /a HTTP/1.1\nHost: h.test\nX-A: 1\nConnection: close\n\n", "GET /a HTTP/1.1\nx-a: 1\n\n"),
+        (
+            "POST / HTTP/1.1\r\nHost: h.test\r\nX-A: 1\nTransfer-Encoding: chunked\nConnection: close\r\n\n2\r\nab\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\ntransfer-encoding: chunked\nx-a: 1\n\n2\r\nab\r\n0\r\n\r\n",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: h.test\r\nX-A: 1\nContent-Length: 2\r\nConnection: close\r\n\r\nab",
+            "POST / HTTP/1.1\ncontent-length: 2\nx-a: 1\n\nab",
+        ),
+    ])
+    .await;
+    let cases = [
+        "POST / HTTP/1.1\r\nHost: h.test\r\nContent-Length: 2\nContent-Length: 3\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nHost: h.test\r\nTransfer-Encoding: gzip\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h.test\nHost: other.test\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h.test\r\nX-A: 1\n folded\r\n\r\n",
+    ];
+    refused(&cases.map(|request| (400, request))).await;
+}
+
+/// What breaks off, or is no body, must not look whole to the upstream.
+#[tokio::test]
+async fn a_body_that_is_none_never_ends() {
+    let mut range = Range::new(OK).await;
+    let extension = format!("2;{}\r\nab\r\n0\r\n\r\n", "a".repeat(100 << 10));
+    let trailers = format!("2\r\nab\r\n0\r\nX-A: {}\r\n\r\n", "a".repeat(100 << 10));
+    for body in [
+        &extension,
+        &trailers,
+        "2;a\nb\r\nab\r\n0\r\n\r\n",
+        "2\nab\n0\n\n",
+        "2\r\nab\n0\r\n\r\n",
+        "2\r\nab0\r\n\r\n",
+        "2\r\nabc\r\n0\r\n\r\n",
+        "10000000000000002\r\nab\r\n0\r\n\r\n",
+        "ffffffffffffffffff\r\nab\r\n0\r\n\r\n",
+        "+2\r\nab\r\n0\r\n\r\n",
+        "-2\r\nab\r\n0\r\n\r\n",
+        "0x2\r\nab\r\n0\r\n\r\n",
+        " 2\r\nab\r\n0\r\n\r\n",
+        "\r\nab\r\n0\r\n\r\n",
+        ";a\r\nab\r\n0\r\n\r\n",
+        "2\r\rab\r\n0\r\n\r\n",
+        "2\r\nab\r\n0\r\nX A: 1\r\n\r\n",
+        "2\r\nab\r\n0\r\nX-A: 1\r\n folded\r\n\r\n",
+        "2\r\nab\r\n0\r\n\rX\r\n",
+        "2\r\nab\r\n",
+        "2\r\nab\r\n0\r\n",
+    ] {
+        for way in [Way::Plaintext, Way::Tls] {
+            let request = format!("{}{body}", post("Transfer-Encoding: chunked\r\n\r\n"));
+            let answer = range.send(way, request.as_bytes()).await;
+            let shown = &body[..body.len().min(40)];
+            assert!(!answer.contains("HTTP/1.1 200 "), "{way:?} {shown:?} -> {answer:?}");
+            let received = range.upstream.next().await;
+            assert!(!is_complete(received.as_bytes()), "{way:?} {shown:?} -> {received:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    refused(&[
+        (400, "GET / HTTP/1.1\r\n\r\n"),
+        (400, "GET / HTTP/1.0\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost:\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: h.test\r\nHost: h.test\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: h.test\r\nhOST: other.test\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: h.test, other.test\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: h.test other.test\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: u@h.test\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: u:p@h.test\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: h.test/x\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: h.test?x\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: h.test#x\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: http://h.test\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: h.test:8o\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: h.test:80:80\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: h%2etest\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: h..test\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: \u{e4}.test\r\n\r\n"),
+        (400, "GET http://h.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n"),
+        (400, "GET http://h.test/ HTTP/1.1\r\nHost:\r\n\r\n"),
+        (400, "GET http://u@h.test/ HTTP/1.1\r\nHost: h.test\r\n\r\n"),
+        (400, "GET http://u@h.test/ HTTP/1.1\r\nHost: u@h.test\r\n\r\n"),
+        (400, "GET http:///x HTTP/1.1\r\nHost: h.test\r\n\r\n"),
+    ])
+    .await;
+    let mut range = Range::new(OK).await;
+    for (request, host) in [
+        ("GET / HTTP/1.1\r\nHost: H.test.:8080\r\nConnection: close\r\n\r\n", "H.test.:8080"),
+        ("GET http://h.test:8080/ HTTP/1.1\r\nHost: H.TEST\r\nConnection: close\r\n\r\n", "h.test:8080"),
+        ("GET http://h.test/ HTTP/1.0\r\n\r\n", "h.test"),
+        ("GET / HTTP/1.1\r\nHost: h.test\r\nHost_: other.test\r\nConnection: close, host\r\n\r\n", "h.test"),
+    ] {
+        range.send(Way::Plaintext, request.as_bytes()).await;
+        let received = range.upstream.next().await;
+        let hosts: Vec<_> = received.split("\r\n").filter_map(|line| line.strip_prefix("host: ")).collect();
+        assert_eq!(hosts, [host], "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_is_a_path_in_one_spelling() {
+    let paths = [
+        "h.test",
+        "*",
+        "",
+        "a",
+        "?a",
+        "http://h.test?a",
+        "/a\\b",
+        "/\\..\\a",
+        "/../a",
+        "/a/../../b",
+        "/%2e%2e/a",
+        "/a/%2E./%2e%2E/b",
+        "/%00",
+        "/%",
+        "/%2",
+        "/%zz",
+        "/%u002e",
+        "/a\x7fb",
+        "/a\x01b",
+        "/a\tb",
+        "/a\0b",
+    ];
+    let requests = paths.map(|path| format!("GET {path} HTTP/1.1\r\nHost: h.test\r\n\r\n"));
+    refused(&requests.each_ref().map(|request| (400, &**request))).await;
+
+    let mut range = Range::new(OK).await;
+    for (path, expected) in [
+        ("/a/../b", "/b"),
+        ("/a/%2e%2E/b", "/b"),
+        ("/a/./b/.", "/a/b/"),
+        ("/%61", "/a"),
+        ("/a%2fb", "/a%2Fb"),
+        ("/a//b", "/a//b"),
+        ("//h.test/a", "//h.test/a"),
+        ("/a;b=1/..;/c", "/a;b=1/..;/c"),
+        ("/a%252e", "/a%252e"),
+        ("/?a=/../b&c=%00", "/?a=/../b&c=%00"),
+        ("http://h.test/a/../b", "/b"),
+        ("http://h.test", "/"),
+        ("/a#b", "/a"),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n");
+        let answer = range.send(Way::Plaintext, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path} -> {answer}");
+        let received = range.upstream.next().await;
+        assert_eq!(received.split(' ').nth(1), Some(expected), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn methods_that_concern_a_proxy_are_refused() {
+    for (status, request) in [
+        (405, "CONNECT h.test:443 HTTP/1.1\r\nHost: h.test:443\r\nConnection: close\r\n\r\n"),
+        (405, "TRACE / HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n"),
+        (400, "OPTIONS * HTTP/1.1\r\nHost: h.test\r\n\r\n"),
+        (417, "POST / HTTP/1.1\r\nHost: h.test\r\nExpect: 200-ok\r\nContent-Length: 2\r\n\r\nab"),
+        (417, "GET / HTTP/1.1\r\nHost: h.test\r\nExpect: 100-continue, 200-ok\r\n\r\n"),
+        (417, "GET / HTTP/1.1\r\nHost: h.test\r\nExpect: 100-continue\r\nExpect: x\r\n\r\n"),
+    ] {
+        refused(&[(status, request)]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_100_gets_it_from_us() {
+    let mut range = Range::new(OK).await;
+    for (version, continues) in [("1.1", true), ("1.0", false)] {
+        let request = format!(
+            "POST / HTTP/{version}\r\nHost: h.test\r\nExpect: 100-Continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab"
+        );
+        let answer = range.send(Way::Plaintext, request.as_bytes()).await;
+        assert_eq!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\n"), continues, "{answer}");
+        assert!(answer.contains(" 200 OK\r\n"), "{answer}");
+        assert_eq!(essence(&range.upstream.next().await), "POST / HTTP/1.1\ncontent-length: 2\n\nab");
+    }
+}
+
+#[tokio::test]
+async fn what_concerns_one_connection_stays_on_it() {
+    passed(&[
+        (
+            "GET / HTTP/1.1\r\nHost: h.test\r\nConnection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+             HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nX-A: 1\r\n\r\n",
+            "GET / HTTP/1.1\nx-a: 1\n\n",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: h.test\r\nConnection: close, x-secret\r\nConnection: x-other,\r\nX-Secret: 1\r\n\
+             X-Other: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic eDp5\r\n\
+             Proxy-Authenticate: Basic\r\nTE: gzip\r\nTrailer: x-sum\r\nX-A: 1\r\n\r\n",
+            "GET / HTTP/1.1\ntrailer: x-sum\nx-a: 1\n\n",
+        ),
+        // The route allows no WebSockets.
+        (
+            "GET / HTTP/1.1\r\nHost: h.test\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\nX-A: 1\r\n\r\n",
+            "GET / HTTP/1.1\nx-a: 1\n\n",
+        ),
+        // Trailers are passed on, but for those that say what fields may not.
+        (
+            "POST / HTTP/1.1\r\nHost: h.test\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Host\r\nConnection: close\r\n\r\n\
+             2\r\nab\r\n0\r\nX-Sum: 1\r\nHost: other.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\ntrailer: X-Sum, Host\ntransfer-encoding: chunked\n\n2\r\nab\r\n0\r\nx-sum: 1\r\n\r\n",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn interim_responses_of_the_upstream_are_left_out() {
+    for answer in [
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
+        "HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
+        "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
+    ] {
+        let range = Range::new(answer).await;
+        let answered = range.send(Way::Plaintext, b"GET / HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n").await;
+        assert!(answered.starts_with("HTTP/1.1 200 OK\r\n") && answered.ends_with("\r\n\r\nok"), "{answered}");
+        assert!(!answered.contains("link"), "{answered}");
+    }
+}
+
+/// An answer with two readings would give one client what is meant for another.
+#[tokio::test]
+async fn an_answer_has_one_length() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\nx-a : 1\r\ncontent-length: 2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\nx-a: a\0b\r\ncontent-length: 2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\nx-a: a\rb\r\ncontent-length: 2\r\n\r\nab",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n",
+        "HTTP/2.0 200 OK\r\ncontent-length: 2\r\n\r\nab",
+        "ok",
+    ] {
+        let range = Range::new(answer).await;
+        let request = b"GET / HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n";
+        let answered = range.send(Way::Plaintext, request).await;
+        assert!(answered.starts_with("HTTP/1.1 502 "), "{answer:?} -> {answered:?}");
+    }
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+    let range = Range::new(answer).await;
+    let request = b"GET / HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n";
+    let answered = range.send(Way::Plaintext, request).await;
+    assert!(answered.ends_with("\r\n\r\n2\r\nab\r\n0\r\n\r\n") && !answered.contains("content-length"), "{answered:?}");
+}
