@@ -1,6 +1,7 @@
 //! The corpus of AWS's http-desync-guardian (tests/data/desync).
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -48,11 +49,11 @@ impl Case {
     fn request(&self) -> String {
         let mut request = format!("{} {} {}\r\n", self.method, self.uri, self.version);
         for field in &self.headers {
-            request += &format!("{}: {}\r\n", field.name, field.value());
+            write!(request, "{}: {}\r\n", field.name, field.value()).unwrap();
         }
         let has = |name: &str| self.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
         if has("host").is_none() {
-            request += &format!("Host: {HOST}\r\n");
+            write!(request, "Host: {HOST}\r\n").unwrap();
         }
         request += "Connection: close\r\n\r\n";
         if has("transfer-encoding").is_some() {

@@ -179,6 +179,55 @@ async fn the_preface_of_http2_ends_a_connection_of_http1() {
     }
 }
 
+#[tokio::test]
+async fn a_head_has_a_hundred_fields_at_most() {
+    let fields = |count| "X-A: 1\r\n".repeat(count);
+    refused(&[(431, &format!("GET / HTTP/1.1\r\nHost: h.test\r\n{}\r\n", fields(100)))]).await;
+    let most = format!("GET / HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n{}\r\n", fields(98));
+    passed(&[(&most, &format!("GET / HTTP/1.1\n{}\n\n", ["x-a: 1"; 98].join("\n")))]).await;
+}
+
+/// Where one request ends, the next begins, for us and for the upstream.
+#[tokio::test]
+async fn requests_in_a_row_are_told_apart() {
+    let mut range = Range::new(OK).await;
+    let requests = [
+        "POST /1 HTTP/1.1\r\nHost: h.test\r\nContent-Length: 2\r\n\r\nab",
+        "POST /2 HTTP/1.1\r\nHost: h.test\r\nTransfer-Encoding: chunked\r\n\r\n2;a=\"\\\"\"\r\nab\r\n0;b\r\nX-Sum: 1\r\n\r\n",
+        "GET /3 HTTP/1.1\r\nHost: h.test\r\n\r\n",
+        "\r\nGET /4 HTTP/1.1\r\nHost: h.test\r\nContent-Length: 0\r\n\r\n",
+        "GET /5 HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n",
+    ];
+    for way in [Way::Plaintext, Way::Tls] {
+        let answer = range.send(way, requests.concat().as_bytes()).await;
+        assert_eq!(answer.matches("HTTP/1.1 200 OK\r\n").count(), 5, "{answer:?}");
+        for expected in [
+            "POST /1 HTTP/1.1\ncontent-length: 2\n\nab",
+            "POST /2 HTTP/1.1\ntransfer-encoding: chunked\n\n2\r\nab\r\n0\r\n\r\n",
+            "GET /3 HTTP/1.1\n\n\n",
+            "GET /4 HTTP/1.1\ncontent-length: 0\n\n",
+            "GET /5 HTTP/1.1\n\n\n",
+        ] {
+            assert_eq!(essence(&range.upstream.next().await), expected);
+        }
+    }
+}
+
+/// What the client says of its connection does not count, nor does what the upstream hears of it.
+#[tokio::test]
+async fn the_scheme_is_that_of_the_connection() {
+    let mut range = Range::new(OK).await;
+    for (way, proto) in [(Way::Plaintext, "http"), (Way::Tls, "https")] {
+        for scheme in ["http", "https"] {
+            let request = format!("GET {scheme}://h.test/ HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n");
+            range.send(way, request.as_bytes()).await;
+            let received = range.upstream.next().await;
+            assert!(received.starts_with("GET / HTTP/1.1\r\n"), "{received}");
+            assert!(received.contains(&format!("\r\nx-forwarded-proto: {proto}\r\n")), "{received}");
+        }
+    }
+}
+
 /// RFC 9112 section 2.2 lets a recipient take a lone LF for the end of a line, and hyper does. What reaches the upstream is
 /// written anew, so that the two of us cannot read it differently.
 #[tokio::test]
