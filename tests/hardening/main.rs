@@ -21,6 +21,7 @@ mod scene;
 mod upstream;
 
 mod desync;
+mod framing;
 mod http1;
 mod http2;
 mod range;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::{tls, tls_config};
-use crate::recorder::Recorder;
+use crate::recorder::{OK, Recorder, essence};
 use crate::scene::{Scene, config, endpoint, route, settings};
 
 pub(crate) const HOST: &str = "h.test";
@@ -54,4 +54,34 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, bytes: &[u8]
     };
     tokio::time::timeout(Duration::from_secs(5), talk).await.expect("the connection stays open");
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// What follows every refused request: it must not be taken for a request of its own.
+pub(crate) const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n";
+
+/// Asserts that each request is answered with its status and that the upstream hears nothing of it, nor of what follows it.
+pub(crate) async fn refused(cases: &[(u16, &str)]) {
+    let range = Range::new(OK).await;
+    for way in [Way::Plaintext, Way::Tls] {
+        for (status, request) in cases {
+            let answer = range.send(way, format!("{request}{SMUGGLED}").as_bytes()).await;
+            let answered = answer.split(' ').nth(1);
+            assert_eq!(answered, Some(&*status.to_string()), "{way:?} {request:?} -> {answer:?}");
+            assert_eq!(answer.matches("HTTP/1.").count(), 1, "{way:?} {request:?} -> {answer:?}");
+            assert_eq!(range.upstream.connections(), 0, "{way:?} {request:?}");
+        }
+    }
+}
+
+/// Asserts that each request is served, and what the upstream receives of it.
+pub(crate) async fn passed(cases: &[(&str, &str)]) {
+    let mut range = Range::new(OK).await;
+    for way in [Way::Plaintext, Way::Tls] {
+        for (request, expected) in cases {
+            let answer = range.send(way, request.as_bytes()).await;
+            assert!(answer.contains(" 200 OK\r\n"), "{way:?} {request:?} -> {answer:?}");
+            let received = range.upstream.next().await;
+            assert_eq!(essence(&received), *expected, "{way:?} {request:?}");
+        }
+    }
 }
