@@ -461,6 +461,20 @@ fn a_class_that_does_not_exist_refuses_the_hosts() {
 }
 
 #[test]
+fn a_class_that_is_deleted_opens_no_host() {
+    let Object::ApisixTls(Observed { meta, value: Ok(old) }) = tls(1, "a.example", Some("ca")) else { panic!() };
+    let old = Object::ApisixTls(Observed { meta, value: Ok(TlsHost { class: Some("inside".into()), ..old }) });
+    let class = Object::IngressClass(observed(0, Ok(IngressClass { controller: "ours".into() })));
+    let mut bench = tls_bench();
+    bench.put("inside", class).put("old", old).put("young", tls(9, "a.example", None)).compile();
+    assert!(matches!(bench.tls("a.example").policy, Policy::Require(_)));
+    for _ in 0..2 {
+        bench.remove(Kind::IngressClass, "inside").compile();
+        assert!(matches!(bench.tls("a.example").policy, Policy::Refuse(_)), "the younger object does not get the host");
+    }
+}
+
+#[test]
 fn an_object_keeps_the_hosts_it_had_while_one_of_its_hosts_cannot_be_read() {
     let mut bench = tls_bench();
     let host = HostName::parse("b.example").unwrap();

@@ -19,6 +19,8 @@ struct Claim<'a> {
     meta: Meta,
     observed: &'a Arc<Observed<TlsHost>>,
     source: SourceId,
+    /// Of an unknown class, and without a host so far.
+    stranger: bool,
     /// Set where the object names a class that nobody has: its hosts refuse everyone.
     unknown_class: Option<Invalid>,
 }
@@ -27,6 +29,7 @@ impl<'a> Claim<'a> {
     fn new(
         world: &World,
         context: &Context,
+        previous: &Snapshot,
         (key, source, observed): (&'a ObjectKey, SourceId, &'a Arc<Observed<TlsHost>>),
     ) -> Option<Self> {
         let class = observed.value.as_ref().ok().and_then(|tls| tls.class.as_deref());
@@ -37,16 +40,17 @@ impl<'a> Claim<'a> {
             // routes are served.
             Attached::Unknown => Some(attach::unknown(class, context)),
         };
-        Some(Self { key, meta: observed.meta, observed, source, unknown_class })
+        let stranger = unknown_class.is_some() && !previous.tls.iter().any(|(_, old)| old.object == *key);
+        Some(Self { key, meta: observed.meta, observed, source, stranger, unknown_class })
     }
 
     /// The order in which hosts are claimed: the oldest object first, so that a later one can never take a host over; those
-    /// of an unknown class last, because they may not be ours. Among
-    /// objects of one age (those of manifests have none) the ones that authenticate clients come first, so that a copy
+    /// of an unknown class last, because they may not be ours, unless they have hosts already: a class that is deleted opens
+    /// none. Among objects of one age (those of manifests have none) the ones that authenticate clients come first, so that a copy
     /// without client authentication cannot open a host; then namespace and name decide.
     fn order(&self) -> (bool, i64, bool, &ObjectKey) {
         let open = self.observed.value.as_ref().is_ok_and(|tls| matches!(tls.client_auth, Ok(None)));
-        (self.unknown_class.is_some(), self.meta.created, open, self.key)
+        (self.stranger, self.meta.created, open, self.key)
     }
 }
 
@@ -60,7 +64,7 @@ pub(super) fn compile(
 ) -> (HostTable<Arc<HostTls>>, Option<i64>) {
     let mut shared = Shared::new(world, context, previous);
     let mut next: Option<i64> = None;
-    let mut claims: Vec<_> = world.tls().filter_map(|object| Claim::new(world, context, object)).collect();
+    let mut claims: Vec<_> = world.tls().filter_map(|object| Claim::new(world, context, previous, object)).collect();
     claims.sort_by(|a, b| a.order().cmp(&b.order()));
     let mut table: HostTable<Arc<HostTls>> = HostTable::default();
     for claim in &claims {
