@@ -2,6 +2,7 @@
 
 mod client;
 mod dates;
+mod routing;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -96,6 +97,7 @@ fn rule(name: &str, host: &str, path: &str, backends: &[(&str, u32)]) -> Rule {
                 weight: *weight,
             })
             .collect(),
+        conditions: Arc::default(),
         hosts: vec![HostPattern::parse(host).unwrap()],
         methods: Methods::ANY,
         name: name.into(),

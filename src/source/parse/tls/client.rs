@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use regex::RegexBuilder;
 
+use super::super::no_regex;
 use super::failure::failure;
 use super::forward::forward;
 use super::identity::identities;
@@ -123,10 +124,6 @@ pub(super) fn check_regex(pattern: &str, field: &str) -> Result<(), Invalid> {
     if pattern.is_empty() {
         return Err(Invalid::spec(field, "must not be empty: it would match everything"));
     }
-    RegexBuilder::new(pattern).size_limit(MAX_REGEX).build().map(drop).map_err(|error| {
-        // The parser's errors show the pattern with a mark below the place, over several lines.
-        let why = error.to_string();
-        let why = why.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
-        Invalid::spec(field, format!("`{pattern}` is no usable regular expression: {why}"))
-    })
+    let built = RegexBuilder::new(pattern).size_limit(MAX_REGEX).build();
+    built.map(drop).map_err(|error| no_regex(pattern, &error, field))
 }
