@@ -2,8 +2,8 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
-    ClientAuthRef, DEFAULT_DEPTH, Failure, FailureAnswer, FailureBody, IdentityField, IdentityRule, Mode, Reason,
-    RevocationSettings, TextMatch,
+    ClientAuthRef, DEFAULT_DEPTH, Failure, FailureAnswer, FailureBody, IdentityField, IdentityRule, Mode, Network,
+    Reason, RevocationSettings, TextMatch,
 };
 
 fn parse(spec: Value) -> Result<TlsHost, Invalid> {
@@ -189,7 +189,6 @@ fn identities_are_read_in_every_spelling() {
     ]}));
     let rules = rules.unwrap().settings.identities;
     assert_eq!(rules[0].dns, [TextMatch::Exact("a.example".into()), TextMatch::Suffix(".b.example".into())]);
-    let ip = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
     assert_eq!(
         rules[0].ip,
         ["10.0.0.0/8", "192.0.2.7", "::1", "0.0.0.0/0"].map(|block| Network::parse(block).unwrap())
