@@ -41,6 +41,7 @@ impl Network {
 
     /// The block of IPv4 addresses that a block of IPv4-mapped IPv6 addresses stands for (RFC 4291 section 2.5.5.2); every
     /// other block as it is.
+    #[must_use]
     pub fn to_canonical(self) -> Self {
         match self.first.to_canonical() {
             v4 @ IpAddr::V4(_) if self.first.is_ipv6() && self.bits >= MAPPED => {

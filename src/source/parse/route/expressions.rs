@@ -47,13 +47,13 @@ fn expression(expression: api::Expression, field: &str) -> Result<Expression, In
         return Err(Invalid::spec(format!("{field}.op"), message));
     }
     let (test, negated) = match &*op {
-        "In" | "NotIn" => (one_of(set, value, &op, field)?, op == "NotIn"),
+        "In" | "NotIn" => (one_of(set, value.as_deref(), &op, field)?, op == "NotIn"),
         _ => comparison(&op, set, value, field)?,
     };
     Ok(Expression { negated, subject, test })
 }
 
-fn one_of(set: Option<Vec<String>>, value: Option<String>, op: &str, field: &str) -> Result<Test, Invalid> {
+fn one_of(set: Option<Vec<String>>, value: Option<&str>, op: &str, field: &str) -> Result<Test, Invalid> {
     if value.is_some() {
         return Err(Invalid::spec(format!("{field}.value"), format!("must not be set: {op} compares with `set`")));
     }

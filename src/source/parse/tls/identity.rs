@@ -53,7 +53,9 @@ fn identity(rule: api::Identity, field: &str) -> Result<IdentityRule, Invalid> {
         certificate_sha256: each(certificate_sha256, &format!("{field}.certificateSha256"), digest)?,
         dns: each(dns, &format!("{field}.dns"), text_match)?,
         email: each(email, &format!("{field}.email"), text_match)?,
-        ip: each(ip, &format!("{field}.ip"), network)?,
+        ip: each(ip, &format!("{field}.ip"), |text, field| {
+            Network::parse(text).map_err(|why| Invalid::spec(field, why))
+        })?,
         public_key_sha256: each(public_key_sha256, &format!("{field}.publicKeySha256"), digest)?,
         spiffe: each(spiffe, &format!("{field}.spiffe"), text_match)?,
         subject: each(subject, &format!("{field}.subject"), text_match)?,
@@ -99,11 +101,6 @@ fn text_match(text: &api::TextMatch, field: &str) -> Result<TextMatch, Invalid> 
         check_regex(value, &field)?;
     }
     Ok(text)
-}
-
-/// A network, or an address alone.
-fn network(text: &String, field: &str) -> Result<Network, Invalid> {
-    Network::parse(text).map_err(|why| Invalid::spec(field, why))
 }
 
 /// A SHA-256 digest: hexadecimal as `openssl x509 -fingerprint` or `sha256sum` write it, or base64 as in SPKI pins.
