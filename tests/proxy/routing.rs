@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use portcullis::explain::Question;
 use portcullis::model::{Conditions, Expression, Methods, Network, Number, Pattern, Subject, Test, Variable};
 use portcullis::snapshot::{Policy, Route};
 
 use crate::client::{Connection, answer};
 use crate::scene::{Config, config, endpoint, route};
+use crate::seen::explain;
 use crate::upstream::{hello, serve, text};
 
 fn text_of(text: &str) -> Arc<str> {
@@ -122,5 +124,34 @@ async fn exact_beats_prefix_and_a_slash_star_does_not_cover_the_slash_less_path(
     for (path, expected) in [("/a/b", "2"), ("/a/bc", "1"), ("/a/", "0"), ("/a/c", "0"), ("/a", "404"), ("/a/./b", "2")]
     {
         assert_eq!(asked(&mut client, "GET", "paths.test", path, &[]).await, expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn explain_names_the_condition_that_was_not_satisfied() {
+    let header = when(false, Subject::Header("x-version".into()), Test::Equal("1".into()));
+    let routes = vec![("/a", Methods::ANY, header), ("/b", Methods::ANY, from("192.0.2.0/24"))];
+    let scene = numbered(config(), "why.test", routes).await.start();
+    for (path, address, headers, expected) in [
+        ("/a", None, &[][..], Some("requires Header x-version Equal \"1\"")),
+        ("/a", None, &["x-version: 2"], Some("requires Header x-version Equal \"1\"")),
+        ("/a", None, &["X-Version: 1"], None),
+        ("/b", None, &[], Some("does not serve clients from 127.0.0.1")),
+        ("/b", Some("198.51.100.1"), &[], Some("does not serve clients from 198.51.100.1")),
+        ("/b", Some("::ffff:192.0.2.1"), &[], None),
+    ] {
+        let question = Question {
+            address: address.map(|address| address.parse().unwrap()),
+            at: None,
+            certificate: None,
+            headers: headers.iter().map(|header| (*header).to_owned()).collect(),
+            method: "GET".to_owned(),
+            sni: None,
+            url: format!("http://why.test{path}"),
+        };
+        let explained = explain(&scene, &question);
+        assert_eq!(explained.served, expected.is_none(), "{explained}");
+        assert_eq!(explained.status, expected.map(|_| 404), "{explained}");
+        assert!(expected.is_none_or(|why| explained.to_string().contains(why)), "{explained}");
     }
 }

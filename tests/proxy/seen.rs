@@ -17,7 +17,7 @@ use crate::pki::{Certified, PKI};
 use crate::scene::{Config, Scene, config, endpoint, route};
 use crate::upstream::hello;
 
-fn explain(scene: &Scene, question: &Question) -> Explanation {
+pub(crate) fn explain(scene: &Scene, question: &Question) -> Explanation {
     let (report, settings, snapshot) = (Report::default(), Settings::default(), scene.current.load());
     let configuration = Configuration { report: &report, settings: &settings, snapshot: &snapshot };
     configuration.explain(question, UnixTime::now()).unwrap()
