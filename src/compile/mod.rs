@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub use report::{Condition, ObjectReport, Report};
 pub use tls_config::{Handshake, TlsContext, server_config};
 
-use crate::snapshot::{Snapshot, identity_headers};
+use crate::snapshot::Snapshot;
 use crate::world::World;
 
 /// What compilation needs to know beside the objects; fixed for the life of the process.
@@ -50,7 +50,7 @@ pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) 
     let mut report = Report::default();
     let (tls, next) = tls::compile(world, context, previous, now, &mut report);
     let (routes, carried) = routes::compile(world, context, previous, &mut report);
-    let identity_headers = identity_headers(&tls);
+    let identity_headers = tls::identity_headers(world, context, previous);
     let generation = previous.generation + 1;
     let mut snapshot = Snapshot { carried, generation, identity_headers, routes, tls, ..Snapshot::default() };
     snapshot.carry_stats(previous);

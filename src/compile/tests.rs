@@ -346,9 +346,17 @@ fn the_names_that_any_host_forwards_are_known_to_all() {
         client.settings.forward.headers = names.map(|name| (name.into(), IdentityField::Subject)).into();
         bench.put(object, Object::ApisixTls(Observed { meta, value: Ok(value) }));
     }
-    bench.compile();
-    let names: Vec<_> = bench.snapshot.identity_headers.iter().map(|name| &**name).collect();
-    assert_eq!(names, ["x-mail", "x-serial", "x-user"]);
+    let names = |bench: &Bench| bench.snapshot.identity_headers.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(bench.compile()), ["x-mail", "x-serial", "x-user"]);
+
+    // Open hosts may lead to the same upstreams, whatever becomes of the objects.
+    bench.remove(Kind::Secret, "ca").compile();
+    assert!(matches!(bench.tls("b.example").policy, Policy::Refuse(_)));
+    assert_eq!(names(&bench), ["x-mail", "x-serial", "x-user"]);
+    bench.put("c", Object::ApisixTls(observed(1, Err(Invalid::spec("spec", "no object"))))).compile();
+    assert_eq!(names(&bench), ["x-mail", "x-serial", "x-user"]);
+    bench.remove(Kind::ApisixTls, "c").compile();
+    assert_eq!(names(&bench), ["x-mail", "x-user"]);
 }
 
 #[test]
@@ -452,6 +460,28 @@ fn a_class_that_does_not_exist_refuses_the_hosts() {
     bench.put("t", with("mistypo")).put("young", tls(9, "a.example", Some("ca"))).compile();
     assert!(matches!(bench.tls("a.example").policy, Policy::Require(_)), "an object that is ours comes before it");
     assert_eq!(bench.tls_problems("t")[1].1, Reason::Conflict);
+}
+
+#[test]
+fn an_object_keeps_the_hosts_it_had_while_one_of_its_hosts_cannot_be_read() {
+    let mut bench = tls_bench();
+    let host = HostName::parse("b.example").unwrap();
+    let with = |hosts: &[&str], unreadable: &[&str]| {
+        let Object::ApisixTls(Observed { meta, value: Ok(tls) }) = tls(1, "a.example", Some("ca")) else { panic!() };
+        let hosts = hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect();
+        let unreadable_hosts = unreadable.iter().map(|host| Invalid::spec("spec.hosts[1]", *host)).collect();
+        Object::ApisixTls(Observed { meta, value: Ok(TlsHost { hosts, unreadable_hosts, ..tls }) })
+    };
+    bench.put("t", with(&["a.example", "b.example"], &[])).compile();
+    for _ in 0..2 {
+        bench.put("t", with(&["a.example"], &["b..example"])).compile();
+        assert!(matches!(bench.snapshot.policy(&host), Policy::Require(_)));
+        assert_eq!(bench.tls_problems("t"), [(Effect::Refused, Reason::InvalidSpec)]);
+    }
+    bench.put("younger", tls(2, "b.example", None)).compile();
+    assert!(matches!(bench.snapshot.policy(&host), Policy::Require(_)), "nobody takes it over meanwhile");
+    bench.put("t", with(&["a.example"], &[])).compile();
+    assert!(matches!(bench.snapshot.policy(&host), Policy::Open), "it is given up");
 }
 
 #[test]

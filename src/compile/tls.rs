@@ -1,6 +1,7 @@
 //! TLS hosts: certificates, client authentication, and who owns a host. Whatever cannot be honoured is refused, never
 //! served without its policy.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::attach::Attached;
@@ -10,7 +11,7 @@ use super::{Context, ObjectReport, Report, attach};
 use crate::model::{
     Effect, HostPattern, Invalid, Kind, Meta, ObjectKey, ObjectRef, Problem, Reason, SourceId, TlsHost, Validated,
 };
-use crate::snapshot::{HostTable, HostTls, Inputs, Policy, ServerCertificate, Snapshot};
+use crate::snapshot::{HostTable, HostTls, Inputs, Policy, ServerCertificate, Snapshot, dashed};
 use crate::world::{Observed, World};
 
 struct Claim<'a> {
@@ -87,23 +88,40 @@ pub(super) fn compile(
     (table, next)
 }
 
-/// The hosts that the object owns: those no older object has.
+/// The names of the headers through which any object tells upstreams about clients, be its policy usable or not: while it
+/// refuses everyone, other hosts may still lead to the same upstreams.
+pub(super) fn identity_headers(world: &World, context: &Context, previous: &Snapshot) -> Arc<[Arc<str>]> {
+    let mut names = BTreeSet::new();
+    for claim in world.tls().filter_map(|object| Claim::new(world, context, object)) {
+        match claim.observed.value.as_ref().map(|tls| tls.client_auth.as_ref()) {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(client))) => names.extend(client.settings.forward.headers.iter().map(|(name, _)| dashed(name))),
+            // The names cannot be read: those of before stay.
+            Ok(Err(_)) | Err(_) => names.extend(previous.identity_headers.iter().cloned()),
+        }
+    }
+    names.into_iter().collect()
+}
+
+/// The hosts that the object owns: those no older object has. While one of its hosts cannot be read, those it had stay its own.
 fn claim_hosts(
     claim: &Claim<'_>,
     previous: &Snapshot,
     table: &mut HostTable<Arc<HostTls>>,
     problems: &mut Vec<Problem>,
 ) -> Vec<HostPattern> {
+    let had = || previous.tls.iter().filter(|(_, old)| old.object == *claim.key).map(|(pattern, _)| pattern);
     let tls = match &claim.observed.value {
         Ok(tls) => tls,
         Err(why) => {
             problems.push(refused(why.clone()));
             // The object cannot be read at all. The hosts it had must not lose their policy: they refuse everyone.
-            let had = previous.tls.iter().filter(|(_, old)| old.object == *claim.key).map(|(pattern, _)| pattern);
-            return had.filter(|pattern| table.get(pattern).is_none()).collect();
+            return had().filter(|pattern| table.get(pattern).is_none()).collect();
         }
     };
     problems.extend(claim.unknown_class.iter().chain(&tls.unreadable_hosts).cloned().map(refused));
+    // Nobody knows which host an unreadable one was meant to be. Where it was another a moment ago, that one keeps its policy.
+    let kept = if tls.unreadable_hosts.is_empty() { Vec::new() } else { had().collect() };
     let mut owned: Vec<HostPattern> = Vec::new();
     for pattern in &tls.hosts {
         match table.get(pattern) {
@@ -114,6 +132,11 @@ fn claim_hosts(
             }
             None if owned.contains(pattern) => {}
             None => owned.push(pattern.clone()),
+        }
+    }
+    for pattern in kept {
+        if table.get(&pattern).is_none() && !owned.contains(&pattern) {
+            owned.push(pattern);
         }
     }
     owned

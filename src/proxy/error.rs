@@ -22,6 +22,8 @@ pub(super) enum ProxyError {
     Connect(io::Error),
     /// No connection to the upstream in time.
     ConnectTimeout,
+    /// The client expects something else than `100 Continue`.
+    ExpectationFailed,
     /// The request came back to us too often.
     Loop,
     /// The request is not one that HTTP allows, or that a proxy may pass on.
@@ -70,6 +72,7 @@ impl ProxyError {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Connect(_) | Self::Upstream(_) | Self::UnexpectedUpgrade => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ReadTimeout | Self::SendTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Malformed(_) | Self::Unusable(_) => StatusCode::BAD_REQUEST,
             Self::Refused { auth, .. } => match &auth.settings.failure {
@@ -103,6 +106,7 @@ impl ProxyError {
             404 => "{\"error_msg\":\"404 Route Not Found\"}\n",
             405 => "{\"error_msg\":\"405 Method Not Allowed\"}\n",
             408 => "{\"error_msg\":\"408 Request Timeout\"}\n",
+            417 => "{\"error_msg\":\"417 Expectation Failed\"}\n",
             421 => "{\"error_msg\":\"421 Misdirected Request\"}\n",
             503 => "{\"error_msg\":\"503 Service Unavailable\"}\n",
             504 => "{\"error_msg\":\"504 Gateway Timeout\"}\n",
@@ -137,7 +141,11 @@ impl ProxyError {
     /// is still to come.
     pub(super) fn closes(&self) -> bool {
         match self {
-            Self::BodyTimeout | Self::Malformed(_) | Self::Refused { .. } | Self::Unusable(_) => true,
+            Self::BodyTimeout
+            | Self::ExpectationFailed
+            | Self::Malformed(_)
+            | Self::Refused { .. }
+            | Self::Unusable(_) => true,
             Self::Misdirected(why) => *why == Misdirected::Gone,
             _ => false,
         }
@@ -172,7 +180,7 @@ impl ProxyError {
         let error = Described { error: self, exchange };
         match self {
             Self::NotFound | Self::MethodNotAllowed => {}
-            Self::BodyTimeout | Self::Malformed(_) => tracing::info!("{error}"),
+            Self::BodyTimeout | Self::ExpectationFailed | Self::Malformed(_) => tracing::info!("{error}"),
             // Any client can claim to come from us.
             Self::Loop | Self::Misdirected(Misdirected::Gone | Misdirected::Plaintext) => tracing::warn!("{error}"),
             _ => tracing::error!("{error}"),
@@ -186,6 +194,7 @@ impl fmt::Display for ProxyError {
             Self::BodyTimeout => f.write_str("client timed out while sending the request body"),
             Self::Connect(error) => write!(f, "connect() failed ({error}) while connecting to upstream"),
             Self::ConnectTimeout => f.write_str("upstream timed out while connecting to upstream"),
+            Self::ExpectationFailed => f.write_str("client expects something else than 100-continue"),
             Self::Loop => f.write_str("the route leads back to this proxy"),
             Self::Malformed(why) => write!(f, "client sent an invalid request: {why}"),
             Self::MethodNotAllowed => f.write_str("the method is never proxied"),

@@ -76,13 +76,21 @@ const IDENTITY_PREFIXES: [&str; 10] = [
 ];
 
 /// Refuses what servers read differently, and so can be used to smuggle a request past one of them: any transfer coding but
-/// a single `chunked` (RFC 9112 section 6.1; hyper takes `chunked, chunked` and two fields).
+/// a single `chunked` (RFC 9112 section 6.1; hyper takes `chunked, chunked` and two fields). Refuses too what we cannot
+/// promise on the upstream's behalf: an expectation other than `100-continue` (RFC 9110 section 10.1.1).
 pub(super) fn check(headers: &HeaderMap) -> Result<(), ProxyError> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(ProxyError::Malformed("a transfer coding other than chunked")),
+        (None, _) => {}
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {}
+        _ => return Err(ProxyError::Malformed("a transfer coding other than chunked")),
+    }
+    // hyper answers no list, so a list is as good as unknown.
+    let mut expectations = headers.get_all(EXPECT).iter();
+    if expectations.all(|expectation| expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        Ok(())
+    } else {
+        Err(ProxyError::ExpectationFailed)
     }
 }
 
@@ -432,6 +440,19 @@ mod tests {
             (&["transfer-encoding: identity"], false),
         ] {
             assert_eq!(check(&fields(coding)).is_ok(), good, "{coding:?}");
+        }
+    }
+
+    #[test]
+    fn only_100_continue_can_be_expected() {
+        for (expectation, good) in [
+            (&["expect: 100-continue"][..], true),
+            (&["expect: 100-Continue"], true),
+            (&["expect: 100-continue", "expect: 200-ok"], false),
+            (&["expect: 100-continue, 100-continue"], false),
+            (&["expect: "], false),
+        ] {
+            assert_eq!(check(&fields(expectation)).is_ok(), good, "{expectation:?}");
         }
     }
 }

@@ -21,6 +21,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Reviews until the proxy is gone: what a publication concerns at once, and what has expired within a second.
 pub(super) async fn run(shared: Weak<Shared>, mut published: watch::Receiver<()>) {
+    published.mark_changed(); // what is served from the start is in force too
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

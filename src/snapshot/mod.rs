@@ -25,7 +25,7 @@ pub use hosts::HostTable;
 pub use rejection::Rejection;
 pub use request_facts::RequestFacts;
 pub use routes::{HostRoutes, Mismatch, Route, RouteStats};
-pub use tls::{HostTls, Inputs, Policy, ServerCertificate, identity_headers};
+pub use tls::{HostTls, Inputs, Policy, ServerCertificate, dashed, identity_headers};
 pub use upstream::{Address, Backends, Endpoint, Upstream};
 
 use crate::model::HostName;
@@ -37,7 +37,7 @@ pub struct Snapshot {
     pub carried: Carried,
     /// Counts the snapshots of this process; 0 is the empty one before anything was compiled.
     pub generation: u64,
-    /// The names of all headers through which some policy tells upstreams about clients, made by [`identity_headers`]. What
+    /// The names of all headers through which some object tells upstreams about clients, each as [`dashed`] has it. What
     /// clients send under them is removed from every request: hosts share upstreams.
     pub identity_headers: Arc<[Arc<str>]>,
     /// Routes by host.

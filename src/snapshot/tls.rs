@@ -96,18 +96,19 @@ impl Policy {
     }
 }
 
-/// The names of the headers that the policies of `tls` forward, in lower case and with a hyphen for everything but letters and
-/// digits: the names that CGI and its like cannot tell from one another are one name.
+/// The names of the headers that the policies of `tls` forward, each as [`dashed`] has it.
 pub fn identity_headers(tls: &HostTable<Arc<HostTls>>) -> Arc<[Arc<str>]> {
     let mut names = BTreeSet::new();
     for (_, host) in tls.iter() {
         if let Policy::Require(auth) = &host.policy {
-            let headers = auth.settings.forward.headers.iter();
-            names.extend(headers.map(|(name, _)| {
-                let dashed = name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-                Arc::from(dashed)
-            }));
+            names.extend(auth.settings.forward.headers.iter().map(|(name, _)| dashed(name)));
         }
     }
     names.into_iter().collect()
+}
+
+/// The name of a header in lower case and with a hyphen for everything but letters and digits: the names that CGI and its like
+/// cannot tell from one another are one name.
+pub fn dashed(name: &str) -> Arc<str> {
+    name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-").into()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use regex::RegexBuilder;
+use regex::{RegexBuilder, RegexSetBuilder};
 
 use super::super::no_regex;
 use super::failure::failure;
@@ -24,7 +24,14 @@ const MAX_REFS: usize = 16;
 const MAX_SKIP: usize = 1024;
 
 /// Bytes that one compiled regular expression may take. `[a-z]{1,9999}` is a few characters and megabytes.
-const MAX_REGEX: usize = 1 << 20;
+pub(super) const MAX_REGEX: usize = 1 << 20;
+
+/// Bytes that the compiled regular expressions of `skip_mtls_uri_regex` may take together.
+const MAX_SET: usize = 10 << 20;
+
+/// Regular expressions of `skip_mtls_uri_regex` that are compiled one by one, too: a thousand would stop the control loop, and
+/// the health checks with it, for seconds.
+const COMPILED_ALONE: usize = 16;
 
 pub(super) fn client_auth(client: Client, namespace: &str) -> Result<ClientAuthRef, Invalid> {
     let Client {
@@ -113,17 +120,43 @@ fn skip(patterns: Vec<String>) -> Result<Vec<Arc<str>>, Invalid> {
     let field = "spec.client.skip_mtls_uri_regex";
     at_most(patterns.len(), MAX_SKIP, field)?;
     for (index, pattern) in patterns.iter().enumerate() {
-        check_regex(pattern, &format!("{field}[{index}]"))?;
+        // Compiling takes milliseconds for each: what is wrong with one by itself is told without, but for the first few.
+        let size = if index < COMPILED_ALONE { MAX_REGEX } else { 0 };
+        match check_regex(pattern, &format!("{field}[{index}]"), size) {
+            Err(Unusable::TooLarge(_)) if size == 0 => {}
+            checked => checked?,
+        }
     }
+    RegexSetBuilder::new(&patterns).size_limit(MAX_SET).build().map_err(|_| {
+        Invalid::spec(field, "the regular expressions take too much memory together; write fewer or simpler ones")
+    })?;
     Ok(patterns.into_iter().map(Arc::from).collect())
 }
 
-/// Refuses what is no regular expression, or is one that would need too much memory. An empty one is a mistake: it matches
-/// everything.
-pub(super) fn check_regex(pattern: &str, field: &str) -> Result<(), Invalid> {
-    if pattern.is_empty() {
-        return Err(Invalid::spec(field, "must not be empty: it would match everything"));
+/// Why a regular expression cannot be used.
+pub(super) enum Unusable {
+    Broken(Invalid),
+    TooLarge(Invalid),
+}
+
+impl From<Unusable> for Invalid {
+    fn from(unusable: Unusable) -> Self {
+        let (Unusable::Broken(invalid) | Unusable::TooLarge(invalid)) = unusable;
+        invalid
     }
-    let built = RegexBuilder::new(pattern).size_limit(MAX_REGEX).build();
-    built.map(drop).map_err(|error| no_regex(pattern, &error, field))
+}
+
+/// Refuses what is no regular expression, or is one that would need more memory than `size`, in bytes. An empty one is a
+/// mistake: it matches everything.
+pub(super) fn check_regex(pattern: &str, field: &str, size: usize) -> Result<(), Unusable> {
+    if pattern.is_empty() {
+        return Err(Unusable::Broken(Invalid::spec(field, "must not be empty: it would match everything")));
+    }
+    RegexBuilder::new(pattern).size_limit(size).build().map(drop).map_err(|error| {
+        let invalid = no_regex(pattern, &error, field);
+        match error {
+            regex::Error::CompiledTooBig(_) => Unusable::TooLarge(invalid),
+            _ => Unusable::Broken(invalid),
+        }
+    })
 }

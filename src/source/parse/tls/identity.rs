@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::at_most;
-use super::client::check_regex;
+use super::client::{MAX_REGEX, check_regex};
 use crate::api;
 use crate::model::{IdentityRule, Invalid, Network, TextMatch};
 
@@ -98,7 +98,7 @@ fn text_match(text: &api::TextMatch, field: &str) -> Result<TextMatch, Invalid> 
         return Err(Invalid::spec(field, format!("must be 1 to {MAX_TEXT} bytes long")));
     }
     if matches!(text, TextMatch::Regex(_)) {
-        check_regex(value, &field)?;
+        check_regex(value, &field, MAX_REGEX)?;
     }
     Ok(text)
 }

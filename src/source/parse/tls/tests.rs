@@ -112,6 +112,14 @@ fn modes_and_paths_without_client_authentication() {
         assert_eq!(invalid.field, "spec.client.skip_mtls_uri_regex[1]", "{pattern}");
         assert!(!invalid.message.contains('\n'), "{invalid}");
     }
+    let many = |pattern: &str| json!({"skip_mtls_uri_regex": vec![pattern; 1000]});
+    assert_eq!(client(many("^/a")).unwrap().settings.skip.len(), 1000);
+    let large = client(many(r"\w{20}")).unwrap_err();
+    assert_eq!(large.field, "spec.client.skip_mtls_uri_regex", "each is small enough");
+    let mut last = vec!["/a"; 1000];
+    last.push("(");
+    let invalid = client(json!({"skip_mtls_uri_regex": last})).unwrap_err();
+    assert_eq!(invalid.field, "spec.client.skip_mtls_uri_regex[1000]");
     let alert = json!({"failure": {"type": "Alert"}, "skip_mtls_uri_regex": ["/a"]});
     assert_eq!(wrong(alert), "skip_mtls_uri_regex", "the handshake fails before there is a path");
 }
