@@ -66,6 +66,10 @@ pub struct ExplainOptions {
     /// The request: `https://host[:port]/path`; `http://` means the plaintext port.
     pub url: String,
 
+    /// The client's address, for routes that have `remoteAddrs`; 127.0.0.1 where it is left out.
+    #[arg(long)]
+    pub address: Option<std::net::IpAddr>,
+
     /// With `--manifests`: as of `portcullis run`.
     #[arg(long, env = "PORTCULLIS_ALLOW_PLAINTEXT_CLIENT_AUTH")]
     pub allow_plaintext_client_auth: bool,
@@ -90,6 +94,10 @@ pub struct ExplainOptions {
     /// With `--manifests`: as of `portcullis run`.
     #[arg(long, env = "PORTCULLIS_FALLBACK_SNI")]
     pub fallback_sni: Option<String>,
+
+    /// A header of the request, as `name: value`; repeatable.
+    #[arg(long)]
+    pub header: Vec<String>,
 
     /// Answer from these manifests: a directory or file; repeatable.
     #[arg(long, value_delimiter = ',')]

@@ -16,8 +16,8 @@ pub use self::core::{
 pub use crd::{crds, crds_yaml};
 pub use metadata::{ApisixRoute, ApisixTls, GROUP, VERSION};
 pub use route::{
-    ApisixRouteSpec, Authentication, Backend, Expression, HttpMatch, HttpRule, IntOrString, Plugin, StreamBackend,
-    StreamMatch, StreamRule, Timeout, UpstreamRef,
+    ApisixRouteSpec, Authentication, Backend, Expression, ExpressionSubject, HttpMatch, HttpRule, IntOrString, Plugin,
+    StreamBackend, StreamMatch, StreamRule, Timeout, UpstreamRef,
 };
 pub use status::{Condition, Status};
 pub use tls::{

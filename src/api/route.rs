@@ -99,7 +99,7 @@ pub struct HttpRule {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpMatch {
-    /// Conditions on headers, cookies and so on. Not served: an object that sets them is refused.
+    /// Conditions on headers, cookies and so on; all of them must be satisfied.
     #[schemars(length(max = 256))]
     pub exprs: Option<Vec<Expression>>,
     /// A Lua function. Not served: an object that sets it is refused.
@@ -116,15 +116,44 @@ pub struct HttpMatch {
     /// Paths: `/a` for that path, `/a*` for every path that starts so.
     #[schemars(required, length(min = 1, max = 1024), inner(length(max = 4096), regex(pattern = "^/")))]
     pub paths: Option<Vec<String>>,
-    /// Client addresses. Not served: an object that sets them is refused.
-    #[schemars(length(max = 1024), inner(length(max = 64)))]
+    /// Client addresses and networks (`192.0.2.7`, `10.0.0.0/8`, `2001:db8::/32`); every address where it is left out.
+    #[schemars(length(min = 1, max = 1024), inner(length(max = 64)))]
     pub remote_addrs: Option<Vec<String>>,
 }
 
 /// A condition on a request.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
-pub struct Expression {}
+pub struct Expression {
+    /// The comparison.
+    #[schemars(
+        required,
+        extend("enum" = [
+            "Equal", "NotEqual", "GreaterThan", "GreaterThanEqual", "LessThan", "LessThanEqual", "In", "NotIn",
+            "RegexMatch", "RegexMatchCaseInsensitive", "RegexNotMatch", "RegexNotMatchCaseInsensitive"
+        ])
+    )]
+    pub op: Option<String>,
+    /// What `In` and `NotIn` compare with.
+    #[schemars(length(min = 1, max = 1024), inner(length(max = 4096)))]
+    pub set: Option<Vec<String>>,
+    /// What is compared.
+    #[schemars(required)]
+    pub subject: Option<ExpressionSubject>,
+    /// What every other comparison compares with.
+    #[schemars(length(max = 4096))]
+    pub value: Option<String>,
+}
+
+/// What a condition looks at.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+pub struct ExpressionSubject {
+    /// The name of the header, argument, cookie or variable; none for the path.
+    #[schemars(length(max = 256))]
+    pub name: Option<String>,
+    /// Where it is. `Body` is not served: an object that has it is refused.
+    #[schemars(required, extend("enum" = ["Header", "Query", "Path", "Cookie", "Variable", "Body"]))]
+    pub scope: Option<String>,
+}
 
 /// Deadlines toward the backends, as durations such as `60s`, `1m30s` or `500ms`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -53,6 +53,7 @@ pub(super) fn compile(
             stats.insert(name.clone(), route_stats.clone());
             let route = Arc::new(Route {
                 backends: backends(world, key, index, rule, &mut endpoints, &mut problems),
+                conditions: rule.conditions.clone(),
                 methods: rule.methods,
                 name,
                 stats: route_stats,

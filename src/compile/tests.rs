@@ -2,6 +2,7 @@
 
 mod client;
 mod dates;
+mod routing;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,6 +36,10 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::new("ns", name)
 }
 
+fn key_of(kind: Kind, name: &str) -> ObjectKey {
+    if kind == Kind::IngressClass { ObjectKey::new("", name) } else { key(name) }
+}
+
 fn observed<T>(created: i64, value: Result<T, Invalid>) -> Observed<T> {
     Observed { meta: Meta { created, generation: 1 }, value }
 }
@@ -54,13 +59,13 @@ impl Bench {
     }
 
     fn put(&mut self, name: &str, object: Object) -> &mut Self {
-        let key = if object.kind() == Kind::IngressClass { ObjectKey::new("", name) } else { key(name) };
+        let key = key_of(object.kind(), name);
         self.world.apply(Change::Upsert { source: SourceId::Kubernetes, key, object });
         self
     }
 
     fn remove(&mut self, kind: Kind, name: &str) -> &mut Self {
-        self.world.apply(Change::Remove { source: SourceId::Kubernetes, kind, key: key(name) });
+        self.world.apply(Change::Remove { source: SourceId::Kubernetes, kind, key: key_of(kind, name) });
         self
     }
 
@@ -96,6 +101,7 @@ fn rule(name: &str, host: &str, path: &str, backends: &[(&str, u32)]) -> Rule {
                 weight: *weight,
             })
             .collect(),
+        conditions: Arc::default(),
         hosts: vec![HostPattern::parse(host).unwrap()],
         methods: Methods::ANY,
         name: name.into(),

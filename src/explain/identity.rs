@@ -19,7 +19,7 @@ pub(super) fn rule(index: usize, rule: &IdentityRule) -> String {
     for (field, matches) in texts {
         parts.extend(any_of(field, matches.iter().map(text)));
     }
-    parts.extend(any_of("ip", rule.ip.iter().map(|(network, bits)| format!("{network}/{bits}"))));
+    parts.extend(any_of("ip", rule.ip.iter().map(ToString::to_string)));
     parts.extend(any_of("certificateSha256", rule.certificate_sha256.iter().map(|sum| hex(sum))));
     parts.extend(any_of("publicKeySha256", rule.public_key_sha256.iter().map(|sum| hex(sum))));
     format!("identities[{index}] asks for {}", parts.join(", and "))
@@ -58,7 +58,7 @@ mod tests {
     fn a_rule_is_told_with_all_that_it_asks_for() {
         let wanted = IdentityRule {
             dns: vec![TextMatch::Exact("a.test".into()), TextMatch::Suffix(".b.test".into())],
-            ip: vec![([10, 0, 0, 0].into(), 8)],
+            ip: vec![crate::model::Network::parse("10.0.0.0/8").unwrap()],
             subject: vec![TextMatch::Prefix("CN=a".into())],
             ..IdentityRule::default()
         };

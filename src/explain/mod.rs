@@ -9,7 +9,9 @@ mod step;
 mod time;
 mod tls;
 
-use http::{Method, Uri};
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{HeaderName, HeaderValue, Method, Uri};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +27,18 @@ use crate::trust;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
+    /// The client's address; 127.0.0.1 where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
     /// The time that is asked about, in seconds since the epoch; now where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
     /// The chain that the client sends as PEM, its own certificate first; none where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
+    /// The request's headers, as `name: value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<String>,
     /// The request's method; GET where it is left out.
     #[serde(default = "get")]
     pub method: String,
@@ -85,7 +93,7 @@ impl Configuration<'_> {
     /// # Errors
     /// A sentence, when the question cannot be understood.
     pub fn explain(&self, question: &Question, now: UnixTime) -> Result<Explanation, String> {
-        let asked = Self::read(question, now)?;
+        let asked = self.read(question, now)?;
         let mut steps = vec![asked.step(question)];
         if let Some(connection) = &asked.trial.tls {
             steps.extend(tls::steps(self, connection, asked.now));
@@ -100,8 +108,8 @@ impl Configuration<'_> {
         Ok(Explanation { served, status, steps, summary })
     }
 
-    fn read(question: &Question, now: UnixTime) -> Result<Asked, String> {
-        let Question { at, certificate, method, sni, url } = question;
+    fn read(&self, question: &Question, now: UnixTime) -> Result<Asked, String> {
+        let Question { address, at, certificate, headers, method, sni, url } = question;
         let uri: Uri = url.parse().map_err(|error| format!("`{url}` is no URL: {error}"))?;
         let encrypted = match uri.scheme_str() {
             Some("https") => true,
@@ -111,6 +119,8 @@ impl Configuration<'_> {
         let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
         let host = HostName::parse(authority).ok_or_else(|| format!("`{authority}` is no host name"))?;
         let method = method.parse().map_err(|_| format!("`{method}` is no method"))?;
+        let headers = headers.iter().map(|text| header(text)).collect::<Result<_, _>>()?;
+        let peer = address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let chain = match certificate {
             Some(pem) => trust::certificates(pem.as_bytes()).map_err(|why| format!("the client certificate {why}"))?,
             None => Vec::new(),
@@ -119,7 +129,9 @@ impl Configuration<'_> {
         let now = at.map_or(now, |seconds| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)));
         // What has no normal form is refused, whatever else there is to say.
         let path = normal_path(uri.path()).unwrap_or(uri.path().into()).into_owned();
-        Ok(Asked { host, now, path, trial: Trial { method, tls, uri } })
+        let listeners = if encrypted { &self.settings.https } else { &self.settings.http };
+        let port = listeners.first().map(|address| address.port().to_string()).unwrap_or_default();
+        Ok(Asked { host, now, path, trial: Trial { headers, method, peer, port, tls, uri } })
     }
 
     /// What is wrong with an object.
@@ -127,6 +139,11 @@ impl Configuration<'_> {
         let object = ObjectRef { kind, key: key.clone() };
         self.report.objects.get(&object).map_or(&[], |report| &report.problems)
     }
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let pair = text.split_once(':').and_then(|(name, value)| Some((name.parse().ok()?, value.trim().parse().ok()?)));
+    pair.ok_or_else(|| format!("`{text}` is no header: write `name: value`"))
 }
 
 /// The connection that a client opens for `host`. Clients name no host in the handshake where it is an address (RFC 6066
@@ -150,9 +167,10 @@ impl Asked {
             Some(_) => "over TLS without SNI".to_owned(),
         };
         let message = format!("{method} {} at {}, {how}", uri.path(), self.host);
+        let from = question.address.map(|address| format!("from {address}"));
         let at = question.at.map(|_| format!("as of {}", time::date(self.now)));
         let normal = (self.path != uri.path()).then(|| format!("the path is read as {}", self.path));
-        Step::ok("request", message).notes(at).notes(normal)
+        Step::ok("request", message).notes(from).notes(at).notes(normal)
     }
 }
 
@@ -172,8 +190,13 @@ fn split_rule(name: &str) -> (&str, &str) {
 mod tests {
     use super::*;
 
+    fn question(url: &str) -> Question {
+        let (address, at, certificate, headers, sni) = Default::default();
+        Question { address, at, certificate, headers, method: get(), sni, url: url.into() }
+    }
+
     fn ask(url: &str) -> Result<Explanation, String> {
-        let question = Question { at: None, certificate: None, method: get(), sni: None, url: url.into() };
+        let question = question(url);
         let (report, settings, snapshot) = Default::default();
         let configuration = Configuration { report: &report, settings: &settings, snapshot: &snapshot };
         configuration.explain(&question, UnixTime::now())

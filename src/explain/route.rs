@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::{Asked, Configuration, Step, rule, split_rule, tls};
 use crate::model::{HostPattern, Kind, ObjectKey, PathPattern};
-use crate::snapshot::{HostRoutes, Route};
+use crate::snapshot::{HostRoutes, Mismatch, RequestFacts, Route};
 
 const STEP: &str = "route";
 
 pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Step> {
-    let (method, path) = (asked.trial.method.as_str(), &*asked.path);
-    let Some(route) = configuration.snapshot.route(&asked.host, method, path) else {
-        return vec![missing(configuration, asked)];
+    let path = &*asked.path;
+    let facts = asked.trial.facts(&asked.host, path);
+    let Some(route) = configuration.snapshot.route(&facts) else {
+        return vec![missing(configuration, asked, &facts)];
     };
     let tables = covering(configuration, asked);
     let place = tables.iter().find_map(|(host, table)| {
@@ -21,7 +22,11 @@ pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Ste
     let (object, name) = split_rule(&route.name);
     let message = format!("rule `{name}` {}", place.unwrap_or_default());
     let step = Step::ok(STEP, message.trim_end()).of(format!("ApisixRoute {object}"), "spec.http");
-    vec![step, backends(configuration, route)]
+    let passed =
+        tables.iter().flat_map(|(_, table)| table.candidates(path)).take_while(|found| !Arc::ptr_eq(found, route));
+    let passed =
+        passed.filter_map(|found| Some(format!("{} {}", rule(&found.name), why(found.mismatch(&facts)?, &facts))));
+    vec![step.notes(passed.take(tls::NEAREST)), backends(configuration, route)]
 }
 
 /// The tables that the proxy looks the request up in, with the pattern of each, in its order.
@@ -41,7 +46,16 @@ fn covers(pattern: &PathPattern, path: &str) -> bool {
     }
 }
 
-fn missing(configuration: &Configuration<'_>, asked: &Asked) -> Step {
+/// What a rule has against a request.
+fn why(mismatch: Mismatch<'_>, facts: &RequestFacts<'_>) -> String {
+    match mismatch {
+        Mismatch::Address => format!("does not serve clients from {}", facts.peer),
+        Mismatch::Expression(expression) => format!("requires {expression}"),
+        Mismatch::Method => format!("does not serve {}", facts.method),
+    }
+}
+
+fn missing(configuration: &Configuration<'_>, asked: &Asked, facts: &RequestFacts<'_>) -> Step {
     let (method, path) = (&asked.trial.method, &*asked.path);
     let tables = covering(configuration, asked);
     if tables.is_empty() {
@@ -59,16 +73,19 @@ fn missing(configuration: &Configuration<'_>, asked: &Asked) -> Step {
         .map(|(host, pattern, route)| (common(&pattern, path), host, pattern, route))
         .collect();
     near.sort_by_key(|(common, ..)| std::cmp::Reverse(*common));
-    let only_the_method = near.iter().any(|(_, _, pattern, _)| covers(pattern, path));
+    let first = near.iter().find(|(_, _, pattern, _)| covers(pattern, path)).and_then(|near| near.3.mismatch(facts));
     let notes = near.into_iter().take(tls::NEAREST).map(|(_, host, pattern, route)| {
-        let why =
-            if covers(&pattern, path) { format!("does not serve {method}") } else { "has another path".to_owned() };
+        let mismatch = if covers(&pattern, path) { route.mismatch(facts) } else { None };
+        let why = mismatch.map_or_else(|| "has another path".to_owned(), |mismatch| why(mismatch, facts));
         format!("{host}{pattern} of {} {why}", rule(&route.name))
     });
-    let help = if only_the_method {
-        format!("add {method} to match.methods of the rule")
-    } else {
-        format!("add a path that covers {path} to match.paths of a rule; `/a/*` does not cover `/a`")
+    let help = match first {
+        None => format!("add a path that covers {path} to match.paths of a rule; `/a/*` does not cover `/a`"),
+        Some(Mismatch::Address) => {
+            format!("add {} to match.remoteAddrs of the rule, or ask with --address", facts.peer)
+        }
+        Some(Mismatch::Expression(_)) => "change match.exprs of the rule, or ask with --header".to_owned(),
+        Some(Mismatch::Method) => format!("add {method} to match.methods of the rule"),
     };
     Step::refused(STEP, format!("no rule serves {method} {path}"), help).notes(notes)
 }

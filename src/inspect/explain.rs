@@ -68,7 +68,8 @@ fn question(options: &ExplainOptions) -> anyhow::Result<Question> {
             Some(chain.iter().map(|der| pem_of(der)).collect())
         }
     };
-    Ok(Question { at, certificate, method: options.method.clone(), sni: options.sni.clone(), url: options.url.clone() })
+    let ExplainOptions { address, header, method, sni, url, .. } = options.clone();
+    Ok(Question { address, at, certificate, headers: header, method, sni, url })
 }
 
 /// The bytes of a file, or of standard input where the name is `-`.

@@ -1,9 +1,8 @@
 //! Client authentication as an ApisixTls describes it, before any Secret is read.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::ObjectRef;
+use super::{Network, ObjectRef};
 
 /// `spec.client` of an ApisixTls.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -155,8 +154,8 @@ pub struct IdentityRule {
     pub dns: Vec<TextMatch>,
     /// E-mail addresses of the subject alternative name.
     pub email: Vec<TextMatch>,
-    /// IP addresses of the subject alternative name: network and length of its prefix in bits.
-    pub ip: Vec<(IpAddr, u8)>,
+    /// IP addresses of the subject alternative name.
+    pub ip: Vec<Network>,
     /// SHA-256 of the `SubjectPublicKeyInfo`, as in HPKP and SPKI pins.
     pub public_key_sha256: Vec<[u8; 32]>,
     /// SPIFFE ids: the certificate must hold exactly one URI, and that must be a SPIFFE id.

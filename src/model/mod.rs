@@ -4,9 +4,11 @@
 
 mod client_auth;
 mod data;
+mod expression;
 mod host;
 mod id;
 mod invalid;
+mod network;
 mod normal_path;
 mod path;
 mod problem;
@@ -20,13 +22,15 @@ pub use client_auth::{
     Mode, RevocationRef, RevocationSettings, TextMatch,
 };
 pub use data::Data;
+pub use expression::{Expression, Number, Pattern, Subject, Test, Variable};
 pub use host::{HostName, HostPattern};
 pub use id::{Kind, Meta, ObjectKey, ObjectRef, SourceId};
 pub use invalid::{Invalid, Reason};
+pub use network::Network;
 pub use normal_path::{is_plain_path, normal_path};
 pub use path::PathPattern;
 pub use problem::{Effect, Problem};
-pub use route::{BackendRef, Granularity, Methods, PortRef, Route, Rule, Timeouts};
+pub use route::{BackendRef, Conditions, Granularity, Methods, PortRef, Route, Rule, Timeouts};
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
 pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};
 pub use validity::{Validated, Validity};

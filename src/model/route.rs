@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{HostPattern, PathPattern};
+use super::{Expression, HostPattern, Network, PathPattern};
 
 /// One ApisixRoute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Route {
 pub struct Rule {
     /// Where the traffic goes; never empty.
     pub backends: Vec<BackendRef>,
+    /// What else a request must satisfy. Shared with the compiled route, for its patterns.
+    pub conditions: Arc<Conditions>,
     /// Hosts; [`HostPattern::Any`] alone where the object names none.
     pub hosts: Vec<HostPattern>,
     /// The methods served.
@@ -33,6 +35,15 @@ pub struct Rule {
     pub timeouts: Timeouts,
     /// Whether `Upgrade: websocket` is passed on; off by default as in APISIX.
     pub websocket: bool,
+}
+
+/// What a request must satisfy beside host, path and method.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// `match.exprs`: all must be satisfied.
+    pub expressions: Box<[Expression]>,
+    /// `match.remoteAddrs`: the client's address must be in one; none means every address.
+    pub networks: Box<[Network]>,
 }
 
 /// A set of request methods; `ANY` serves all but CONNECT, which is never proxied.

@@ -17,7 +17,7 @@ use super::forward::{Deadlines, forward};
 use super::response::ResponseBody;
 use super::{headers, host, path, record, upgrade};
 use crate::body::{Body, Upload};
-use crate::snapshot::{Connection, Route};
+use crate::snapshot::{Connection, RequestFacts, Route};
 
 /// The client gets no answer: hyper closes an HTTP/1 connection for it, and resets an HTTP/2 stream.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,18 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
         record::observed(&snapshot, exchange, error);
         error.log_observed(exchange);
     }
-    let route = snapshot.route(&host, parts.method.as_str(), path.path()).cloned().ok_or(ProxyError::NotFound)?;
+    let facts = RequestFacts {
+        encrypted: downstream.tls.is_some(),
+        headers: &parts.headers,
+        host: &host,
+        method: parts.method.as_str(),
+        path: path.path(),
+        peer: downstream.peer.ip().to_canonical(),
+        port: downstream.port_text.as_bytes(),
+        query: path.query(),
+        target: exchange.path(),
+    };
+    let route = snapshot.route(&facts).cloned().ok_or(ProxyError::NotFound)?;
     exchange.route = Some(route.clone());
     if headers::own_hops(&parts.headers) > OWN_HOPS {
         return Err(ProxyError::Loop);

@@ -1,5 +1,6 @@
 //! What would become of a request: the proxy's own decisions, for a connection that nobody opened.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
@@ -10,15 +11,21 @@ use super::authorize::authorize;
 use super::downstream::Tls;
 use super::error::ProxyError;
 use super::standing::standing;
-use super::{Settings, host, path};
+use super::{Settings, headers, host, path};
 use crate::model::HostName;
-use crate::snapshot::{Policy, Route, Snapshot};
+use crate::snapshot::{Policy, RequestFacts, Route, Snapshot};
 
 /// A request that may never be sent.
 #[derive(Clone, Debug)]
 pub struct Trial {
+    /// The request's headers.
+    pub headers: HeaderMap,
     /// The request's method.
     pub method: Method,
+    /// The client's address.
+    pub peer: IpAddr,
+    /// The port of the listener, as text.
+    pub port: String,
     /// The connection that carries it; `None` for the plaintext port.
     pub tls: Option<TrialTls>,
     /// The request target, with its authority.
@@ -67,6 +74,21 @@ impl Trial {
         }
     }
 
+    /// What routes look at, where `host` and `path` are in normal form.
+    pub fn facts<'a>(&'a self, host: &'a HostName, path: &'a str) -> RequestFacts<'a> {
+        RequestFacts {
+            encrypted: self.tls.is_some(),
+            headers: &self.headers,
+            host,
+            method: self.method.as_str(),
+            path,
+            peer: self.peer.to_canonical(),
+            port: self.port.as_bytes(),
+            query: self.uri.query(),
+            target: self.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+        }
+    }
+
     fn route(
         &self,
         snapshot: &Snapshot,
@@ -77,12 +99,12 @@ impl Trial {
         if self.method == Method::CONNECT || self.method == Method::TRACE {
             return Err(ProxyError::MethodNotAllowed);
         }
-        let (host, _) = host::of(&self.uri, &HeaderMap::new(), None)?;
+        headers::check(&self.headers)?;
+        let (host, _) = host::of(&self.uri, &self.headers, None)?;
         let target = self.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let target = path::normal(target)?;
-        let path = target.path();
-        authorize(snapshot, tls, &host, path, now, settings.allow_plaintext_client_auth)?;
-        let route = snapshot.route(&host, self.method.as_str(), path).ok_or(ProxyError::NotFound)?;
+        authorize(snapshot, tls, &host, target.path(), now, settings.allow_plaintext_client_auth)?;
+        let route = snapshot.route(&self.facts(&host, target.path())).ok_or(ProxyError::NotFound)?;
         let reachable = route.backends.iter().any(|(upstream, weight)| weight > 0 && !upstream.endpoints().is_empty());
         if reachable { Ok(route.clone()) } else { Err(ProxyError::NoEndpoint) }
     }

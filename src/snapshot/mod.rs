@@ -8,6 +8,7 @@ mod dump;
 mod host_stats;
 mod hosts;
 mod rejection;
+mod request_facts;
 mod routes;
 mod tls;
 mod upstream;
@@ -22,7 +23,8 @@ pub use dump::Dump;
 pub use host_stats::{AnchorUse, DAYS, Handshake, HostCounts, HostStats, Reason};
 pub use hosts::HostTable;
 pub use rejection::Rejection;
-pub use routes::{HostRoutes, Route, RouteStats};
+pub use request_facts::RequestFacts;
+pub use routes::{HostRoutes, Mismatch, Route, RouteStats};
 pub use tls::{HostTls, Inputs, Policy, ServerCertificate, dashed, identity_headers};
 pub use upstream::{Address, Backends, Endpoint, Upstream};
 
@@ -79,9 +81,7 @@ impl Snapshot {
 
     /// The route for a request: the most specific host whose routes match. A host's routes that do not match fall through
     /// to a less specific host (APISIX's `radixtree_host_uri`).
-    ///
-    /// `path` is the path of the request target, without the query.
-    pub fn route(&self, host: &HostName, method: &str, path: &str) -> Option<&Arc<Route>> {
-        self.routes.covering(host).find_map(|routes| routes.find(method, path))
+    pub fn route(&self, request: &RequestFacts<'_>) -> Option<&Arc<Route>> {
+        self.routes.covering(request.host).find_map(|routes| routes.find(request))
     }
 }

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Backends;
-use crate::model::{Methods, PathPattern, Timeouts};
+use super::{Backends, RequestFacts};
+use crate::model::{Conditions, Expression, Methods, PathPattern, Timeouts};
 
 /// One rule of a route object, ready to serve.
 #[derive(Debug)]
 pub struct Route {
     /// Where the traffic goes.
     pub backends: Backends,
+    /// What else a request must satisfy.
+    pub conditions: Arc<Conditions>,
     /// The methods served.
     pub methods: Methods,
     /// `namespace/object/rule`, for logs and metrics.
@@ -22,6 +24,32 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// Whether `Upgrade: websocket` is passed on.
     pub websocket: bool,
+}
+
+/// Why a route whose host and path cover a request does not serve it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch<'a> {
+    /// The client's address is in none of the networks.
+    Address,
+    /// A condition is not satisfied.
+    Expression(&'a Expression),
+    /// The method is not served.
+    Method,
+}
+
+impl Route {
+    /// Why the route does not serve a request that its host and path cover; `None` where it does.
+    pub fn mismatch(&self, request: &RequestFacts<'_>) -> Option<Mismatch<'_>> {
+        if !self.methods.contains(request.method) {
+            return Some(Mismatch::Method);
+        }
+        let Conditions { expressions, networks } = &*self.conditions;
+        if !networks.is_empty() && !networks.iter().any(|network| network.contains(request.peer)) {
+            return Some(Mismatch::Address);
+        }
+        let satisfied = |expression: &&Expression| expression.matches(request.value(&expression.subject).as_deref());
+        expressions.iter().find(|expression| !satisfied(expression)).map(Mismatch::Expression)
+    }
 }
 
 /// Requests of a route by the class of their status: index 0 for 1xx, up to 4 for 5xx.
@@ -43,12 +71,14 @@ impl RouteStats {
     }
 }
 
-/// The routes that one host pattern has.
+/// The routes that one host pattern has. A look-up costs one hash for the path and one for each length that a prefix has,
+/// whatever the number of routes.
 #[derive(Clone, Debug, Default)]
 pub struct HostRoutes {
     exact: HashMap<Arc<str>, Vec<Arc<Route>>>,
-    /// Longest prefix first; equal prefixes in the order of precedence.
-    prefixes: Vec<(Arc<str>, Arc<Route>)>,
+    /// The lengths of the prefixes, longest first.
+    lengths: Vec<usize>,
+    prefixes: HashMap<Arc<str>, Vec<Arc<Route>>>,
 }
 
 impl HostRoutes {
@@ -58,39 +88,51 @@ impl HostRoutes {
         for (path, route) in routes {
             match path {
                 PathPattern::Exact(path) => table.exact.entry(path).or_default().push(route),
-                PathPattern::Prefix(prefix) => table.prefixes.push((prefix, route)),
+                PathPattern::Prefix(prefix) => table.prefixes.entry(prefix).or_default().push(route),
             }
         }
-        table.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len())); // stable: precedence is kept
+        table.lengths = table.prefixes.keys().map(|prefix| prefix.len()).collect();
+        table.lengths.sort_unstable_by(|a, b| b.cmp(a));
+        table.lengths.dedup();
         table
     }
 
-    /// The first route that serves the request: exact paths, then prefixes from long to short; a route that does not serve
-    /// the method lets the next one try (APISIX R2, R5).
-    pub fn find(&self, method: &str, path: &str) -> Option<&Arc<Route>> {
-        let exact = self.exact.get(path).into_iter().flatten();
-        let prefixes = self.prefixes.iter().filter(|(prefix, _)| path.starts_with(&**prefix)).map(|(_, route)| route);
-        exact.chain(prefixes).find(|route| route.methods.contains(method))
+    /// The first route that serves the request: exact paths, then prefixes from long to short; a route with a
+    /// [`Route::mismatch`] lets the next one try (APISIX R2, R5).
+    pub fn find(&self, request: &RequestFacts<'_>) -> Option<&Arc<Route>> {
+        self.candidates(request.path).find(|route| route.mismatch(request).is_none())
     }
 
-    /// Every path with its route, exact paths sorted first, for dumps and metrics.
+    /// The routes whose paths cover `path`, in the order in which they are tried.
+    pub fn candidates<'a, 'p>(&'a self, path: &'p str) -> impl Iterator<Item = &'a Arc<Route>> + use<'a, 'p> {
+        let exact = self.exact.get(path);
+        let prefixes = self.lengths.iter().filter_map(|length| self.prefixes.get(path.get(..*length)?));
+        exact.into_iter().chain(prefixes).flatten()
+    }
+
+    /// Every path with its route, exact paths sorted first, then prefixes from long to short, for dumps and metrics.
     pub fn iter(&self) -> impl Iterator<Item = (PathPattern, &Arc<Route>)> {
         let mut exact: Vec<_> = self.exact.iter().collect();
         exact.sort_by(|a, b| a.0.cmp(b.0));
-        let exact = exact
-            .into_iter()
-            .flat_map(|(path, routes)| routes.iter().map(move |route| (PathPattern::Exact(path.clone()), route)));
-        exact.chain(self.prefixes.iter().map(|(prefix, route)| (PathPattern::Prefix(prefix.clone()), route)))
+        let mut prefixes: Vec<_> = self.prefixes.iter().collect();
+        prefixes.sort_by_key(|(prefix, _)| (std::cmp::Reverse(prefix.len()), *prefix));
+        let exact = exact.into_iter().map(|(path, routes)| (PathPattern::Exact(path.clone()), routes));
+        let prefixes = prefixes.into_iter().map(|(prefix, routes)| (PathPattern::Prefix(prefix.clone()), routes));
+        exact.chain(prefixes).flat_map(|(path, routes)| routes.iter().map(move |route| (path.clone(), route)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
+    use crate::model::HostName;
 
     fn route(name: &str, methods: Methods) -> Arc<Route> {
         Arc::new(Route {
             backends: Backends::default(),
+            conditions: Arc::default(),
             methods,
             name: name.into(),
             stats: Arc::default(),
@@ -107,7 +149,24 @@ mod tests {
             HostRoutes::new(paths.iter().enumerate().map(|(index, (path, methods))| {
                 (PathPattern::parse(path).unwrap(), route(&index.to_string(), *methods))
             }));
-        let find = |method: &str, path: &str| table.find(method, path).map(|route| route.name.to_string());
+        let host = HostName::parse("a.test").unwrap();
+        let headers = HeaderMap::new();
+        let find = |method: &str, path: &str| {
+            let (port, target, query) = (&b"80"[..], path, None);
+            let peer = [127, 0, 0, 1].into();
+            let facts = RequestFacts {
+                encrypted: false,
+                headers: &headers,
+                host: &host,
+                method,
+                path,
+                peer,
+                port,
+                query,
+                target,
+            };
+            table.find(&facts).map(|route| route.name.to_string())
+        };
         assert_eq!(find("GET", "/a/b").as_deref(), Some("2"));
         assert_eq!(find("PUT", "/a/b").as_deref(), Some("3"));
         assert_eq!(find("GET", "/a/bc").as_deref(), Some("1"));

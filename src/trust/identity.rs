@@ -1,12 +1,10 @@
 //! Rules on who a client may be.
 
-use std::net::IpAddr;
-
 use regex::{Regex, RegexBuilder};
 
 use super::name::has_control;
 use super::{Cause, Holder, Refusal};
-use crate::model::{IdentityRule, TextMatch};
+use crate::model::{IdentityRule, Network, TextMatch};
 
 /// The largest compiled regular expression, in bytes.
 const REGEX_SIZE: usize = 1 << 20;
@@ -23,7 +21,7 @@ struct Rule {
     certificate_sha256: Vec<[u8; 32]>,
     dns: Vec<Pattern>,
     email: Vec<Pattern>,
-    ip: Vec<(IpAddr, u8)>,
+    ip: Vec<Network>,
     public_key_sha256: Vec<[u8; 32]>,
     spiffe: Vec<Pattern>,
     subject: Vec<Pattern>,
@@ -85,7 +83,7 @@ impl Rule {
         let subject = (!has_control(&holder.subject)).then_some(&holder.subject);
         one_of(&self.certificate_sha256, |pin| *pin == holder.certificate_sha256)
             && one_of(&self.public_key_sha256, |pin| *pin == holder.public_key_sha256)
-            && one_of(&self.ip, |network| holder.ips.iter().any(|ip| contains(network, *ip)))
+            && one_of(&self.ip, |network| holder.ips.iter().any(|ip| network.contains(*ip)))
             && one_of(&self.dns, |pattern| dns().any(|name| pattern.matches(&name)))
             && one_of(&self.email, |pattern| emails().any(|address| pattern.matches(&address)))
             && one_of(&self.spiffe, |pattern| spiffe_id(&holder.uris).is_some_and(|id| pattern.matches(id)))
@@ -179,20 +177,6 @@ fn whole_text(regex: &str, ignore_case: bool) -> Result<Regex, String> {
 fn lower_domain(address: &str) -> String {
     let (local, domain) = address.rsplit_once('@').map_or(("", address), |(local, _)| address.split_at(local.len()));
     format!("{local}{}", domain.to_ascii_lowercase())
-}
-
-fn contains(network: &(IpAddr, u8), ip: IpAddr) -> bool {
-    match (network, ip) {
-        ((IpAddr::V4(network), bits), IpAddr::V4(ip)) => {
-            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(u32::from(*bits))).unwrap_or(0);
-            u32::from(*network) & mask == u32::from(ip) & mask
-        }
-        ((IpAddr::V6(network), bits), IpAddr::V6(ip)) => {
-            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(u32::from(*bits))).unwrap_or(0);
-            u128::from(*network) & mask == u128::from(ip) & mask
-        }
-        _ => false,
-    }
 }
 
 /// The SPIFFE id of a certificate with these URIs: an X.509-SVID has exactly one (SPIFFE X509-SVID section 2), which keeps

@@ -12,6 +12,7 @@ mod live;
 mod mtls;
 mod pki;
 mod policy;
+mod routing;
 mod scene;
 mod seen;
 mod streaming;

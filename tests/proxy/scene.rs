@@ -40,6 +40,7 @@ pub(crate) fn route(endpoints: &[Arc<Endpoint>]) -> Route {
     let upstream = Upstream::new("default/test:80".into(), endpoints.to_vec().into());
     Route {
         backends: Backends::new([(upstream, 100)]),
+        conditions: Arc::default(),
         methods: Methods::ANY,
         name: "default/test/rule".into(),
         stats: Arc::default(),

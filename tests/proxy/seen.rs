@@ -17,7 +17,7 @@ use crate::pki::{Certified, PKI};
 use crate::scene::{Config, Scene, config, endpoint, route};
 use crate::upstream::hello;
 
-fn explain(scene: &Scene, question: &Question) -> Explanation {
+pub(crate) fn explain(scene: &Scene, question: &Question) -> Explanation {
     let (report, settings, snapshot) = (Report::default(), Settings::default(), scene.current.load());
     let configuration = Configuration { report: &report, settings: &settings, snapshot: &snapshot };
     configuration.explain(question, UnixTime::now()).unwrap()
@@ -107,7 +107,9 @@ async fn explain_says_of_every_request_what_becomes_of_it() {
     let mut questions = Vec::new();
     let mut ask = |scheme: &str, host: &str, sni: Option<&str>, (method, path): (&str, &str)| {
         let (url, sni) = (format!("{scheme}://{host}{path}"), sni.map(str::to_owned));
-        questions.push(Question { at: None, certificate: None, method: method.to_owned(), sni, url });
+        let (address, at, certificate, headers) = Default::default();
+        let method = method.to_owned();
+        questions.push(Question { address, at, certificate, headers, method, sni, url });
     };
     for host in HOSTS.into_iter().chain(["b.a.x-wild.test", "x-unknown.test"]) {
         for scheme in ["http", "https"] {

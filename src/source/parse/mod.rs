@@ -117,5 +117,13 @@ fn read<K: Observe>(mut json: Value) -> Result<(ObjectKey, Object), Invalid> {
     Ok((ObjectKey::new(namespace, name), object))
 }
 
+/// The fault of `field`, whose `pattern` cannot be compiled.
+fn no_regex(pattern: &str, error: &regex::Error, field: &str) -> Invalid {
+    // The parser's errors show the pattern with a mark below the place, over several lines.
+    let why = error.to_string();
+    let why = why.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
+    Invalid::spec(field, format!("`{pattern}` is no usable regular expression: {why}"))
+}
+
 #[cfg(test)]
 mod tests;

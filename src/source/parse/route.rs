@@ -3,16 +3,20 @@
 //! What this version does not serve refuses the whole object: a route without the plugin that protects it, or without the
 //! expression that narrows it, is worse than none.
 
+mod expressions;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use self::expressions::expressions;
 use super::duration::duration;
 use super::{Observe, json};
 use crate::api::{
     ApisixRoute, ApisixRouteSpec, Authentication, Backend, HttpMatch, HttpRule, IntOrString, Plugin, Timeout,
 };
 use crate::model::{
-    BackendRef, Granularity, HostPattern, Invalid, Kind, Methods, PathPattern, PortRef, Route, Rule, Timeouts,
+    BackendRef, Conditions, Granularity, HostPattern, Invalid, Kind, Methods, Network, PathPattern, PortRef, Route,
+    Rule, Timeouts,
 };
 use crate::world::{Object, Observed};
 
@@ -92,9 +96,10 @@ fn rule(rule: HttpRule, field: &str) -> Result<Rule, Invalid> {
         return Err(Invalid::unsupported(format!("{field}.upstreams"), "ApisixUpstreams are not served"));
     }
     let matches = matches.ok_or_else(|| Invalid::spec(format!("{field}.match"), "must be set"))?;
-    let (hosts, methods, paths) = request_match(matches, &format!("{field}.match"))?;
+    let (hosts, methods, paths, conditions) = request_match(matches, &format!("{field}.match"))?;
     Ok(Rule {
         backends: backend_refs(backend, backends, field)?,
+        conditions: conditions.into(),
         hosts,
         methods,
         name: name.into(),
@@ -116,15 +121,12 @@ fn refuse_plugins(plugins: &[Plugin], field: &str) -> Result<(), Invalid> {
     ))
 }
 
-fn request_match(matches: HttpMatch, field: &str) -> Result<(Vec<HostPattern>, Methods, Vec<PathPattern>), Invalid> {
+type Match = (Vec<HostPattern>, Methods, Vec<PathPattern>, Conditions);
+
+fn request_match(matches: HttpMatch, field: &str) -> Result<Match, Invalid> {
     let HttpMatch { exprs, filter_func, hosts, methods, paths, remote_addrs } = matches;
-    let used = [
-        ("exprs", exprs.is_some_and(|exprs| !exprs.is_empty())),
-        ("filter_func", filter_func.is_some_and(|function| !function.is_empty())),
-        ("remoteAddrs", remote_addrs.is_some_and(|addresses| !addresses.is_empty())),
-    ];
-    if let Some((name, _)) = used.iter().find(|(_, used)| *used) {
-        return Err(Invalid::unsupported(format!("{field}.{name}"), format!("{name} is not served")));
+    if filter_func.is_some_and(|function| !function.is_empty()) {
+        return Err(Invalid::unsupported(format!("{field}.filter_func"), "filter_func is not served"));
     }
     let hosts = match hosts {
         None => vec![HostPattern::Any],
@@ -145,7 +147,16 @@ fn request_match(matches: HttpMatch, field: &str) -> Result<(Vec<HostPattern>, M
     let paths = each(&paths.unwrap_or_default(), &format!("{field}.paths"), "write `/*` for every path", |path| {
         PathPattern::parse(path)
     })?;
-    Ok((hosts, methods, paths))
+    let networks = match remote_addrs {
+        None => Vec::new(),
+        Some(addresses) => {
+            each(&addresses, &format!("{field}.remoteAddrs"), "leave it out for every address", |text| {
+                Network::parse(text).map(Network::to_canonical)
+            })?
+        }
+    };
+    let expressions = expressions(exprs.unwrap_or_default(), &format!("{field}.exprs"))?;
+    Ok((hosts, methods, paths, Conditions { expressions, networks: networks.into() }))
 }
 
 /// Parses every element of a list that must not be empty.

@@ -106,20 +106,19 @@ fn control_characters_match_nothing() {
 
 #[test]
 fn networks_contain_addresses_of_their_own_family() {
-    let network =
-        |address: &str, bits| IdentityRule { ip: vec![(address.parse().unwrap(), bits)], ..IdentityRule::default() };
-    for (address, bits, expected) in [
-        ("10.1.0.0", 16, true),
-        ("10.1.2.3", 32, true),
-        ("10.1.2.4", 32, false),
-        ("10.2.0.0", 16, false),
-        ("0.0.0.0", 0, true),
-        ("2001:db8::", 32, true),
-        ("2001:db9::", 32, false),
-        ("::", 0, true),
-        ("::ffff:10.1.2.3", 128, false),
+    let network = |block: &str| IdentityRule { ip: vec![Network::parse(block).unwrap()], ..IdentityRule::default() };
+    for (block, expected) in [
+        ("10.1.0.0/16", true),
+        ("10.1.2.3/32", true),
+        ("10.1.2.4/32", false),
+        ("10.2.0.0/16", false),
+        ("0.0.0.0/0", true),
+        ("2001:db8::/32", true),
+        ("2001:db9::/32", false),
+        ("::/0", true),
+        ("::ffff:10.1.2.3/128", false),
     ] {
-        assert_eq!(matches(network(address, bits), &holder()), expected, "{address}/{bits}");
+        assert_eq!(matches(network(block), &holder()), expected, "{block}");
     }
 }
 

@@ -78,8 +78,18 @@ fn what_is_not_served_refuses_the_object_by_name() {
         ("/authentication", json!({"enable": true, "type": "keyAuth"}), "spec.http[0].authentication", "keyAuth"),
         ("/plugin_config_name", json!("shared"), "spec.http[0].plugin_config_name", "shared"),
         ("/upstreams", json!([{"name": "u"}]), "spec.http[0].upstreams", "ApisixUpstream"),
-        ("/match/exprs", json!([{"op": "Equal"}]), "spec.http[0].match.exprs", "exprs"),
-        ("/match/remoteAddrs", json!(["10.0.0.0/8"]), "spec.http[0].match.remoteAddrs", "remoteAddrs"),
+        (
+            "/match/exprs",
+            json!([{"subject": {"scope": "Body", "name": "a"}, "op": "Equal", "value": "b"}]),
+            "spec.http[0].match.exprs[0].subject.scope",
+            "Body",
+        ),
+        (
+            "/match/exprs",
+            json!([{"subject": {"scope": "Variable", "name": "geoip_city"}, "op": "NotEqual", "value": "b"}]),
+            "spec.http[0].match.exprs[0].subject.name",
+            "request_uri",
+        ),
         ("/match/filter_func", json!("function"), "spec.http[0].match.filter_func", "filter_func"),
         ("/backends/0/subset", json!("blue"), "spec.http[0].backends[0].subset", "subset"),
     ] {
@@ -111,6 +121,9 @@ fn a_bad_value_is_named_by_its_path() {
         ("/match/hosts", json!(["*foo.com"]), "spec.http[0].match.hosts[0]"),
         ("/match/hosts", json!([]), "spec.http[0].match.hosts"),
         ("/match/methods", json!(["GET", "get"]), "spec.http[0].match.methods[1]"),
+        ("/match/remoteAddrs", json!(["10.0.0.0/8", "10.0.0.1/8"]), "spec.http[0].match.remoteAddrs[1]"),
+        ("/match/remoteAddrs", json!(["a.test"]), "spec.http[0].match.remoteAddrs[0]"),
+        ("/match/remoteAddrs", json!([]), "spec.http[0].match.remoteAddrs"),
         ("/match", json!(null), "spec.http[0].match"),
         ("/name", json!(""), "spec.http[0].name"),
         ("/priority", json!("high"), "spec.http[0].priority"),
@@ -153,4 +166,67 @@ fn an_empty_class_is_no_class() {
     assert_eq!(parse(spec.clone()).unwrap().class, None);
     spec["ingressClassName"] = json!("inner");
     assert_eq!(parse(spec).unwrap().class.as_deref(), Some("inner"));
+}
+
+#[test]
+fn every_operator_and_scope_is_read() {
+    let one = |scope: &str, name: &str, op: &str| {
+        let set = ["In", "NotIn"].contains(&op);
+        let (key, value) = if set { ("set", json!(["1", "2"])) } else { ("value", json!("1")) };
+        json!({"subject": {"scope": scope, "name": name}, "op": op, key: value})
+    };
+    for (scope, name, op, shown) in [
+        ("Header", "X-Up", "Equal", r#"Header x-up Equal "1""#),
+        ("Header", "X-Up", "NotEqual", r#"Header x-up NotEqual "1""#),
+        ("Query", "A", "GreaterThan", "Query A GreaterThan 1"),
+        ("Query", "A", "GreaterThanEqual", "Query A GreaterThanEqual 1"),
+        ("Cookie", "A", "LessThan", "Cookie A LessThan 1"),
+        ("Cookie", "A", "LessThanEqual", "Cookie A LessThanEqual 1"),
+        ("Path", "", "In", r#"Path In ["1", "2"]"#),
+        ("Path", "ignored", "NotIn", r#"Path NotIn ["1", "2"]"#),
+        ("Variable", "uri", "RegexMatch", r#"Path RegexMatch "1""#),
+        ("Variable", "http_x_up", "RegexNotMatch", r#"Header x-up RegexNotMatch "1""#),
+        ("Variable", "arg_a_b", "RegexMatchCaseInsensitive", r#"Query a_b RegexMatchCaseInsensitive "1""#),
+        ("Variable", "cookie_A", "RegexNotMatchCaseInsensitive", r#"Cookie A RegexNotMatchCaseInsensitive "1""#),
+        ("Variable", "content_type", "Equal", r#"Header content-type Equal "1""#),
+        ("Variable", "request_method", "Equal", r#"Variable method Equal "1""#),
+    ] {
+        let route = parse(with("/match/exprs", json!([one(scope, name, op)]))).unwrap();
+        assert_eq!(route.rules[0].conditions.expressions[0].to_string(), shown);
+    }
+    assert_eq!(parse(with("/match/exprs", json!([]))).unwrap().rules[0].conditions, Arc::default());
+}
+
+#[test]
+fn a_bad_expression_is_named_by_its_path() {
+    let header = json!({"scope": "Header", "name": "a"});
+    for (expression, blamed) in [
+        (json!({"op": "Equal", "value": "1"}), "subject"),
+        (json!({"subject": {"scope": "Header"}, "op": "Equal", "value": "1"}), "subject.name"),
+        (json!({"subject": {"scope": "Header", "name": "a b"}, "op": "Equal", "value": "1"}), "subject.name"),
+        (json!({"subject": {"scope": "Header", "name": "Host"}, "op": "Equal", "value": "1"}), "subject.name"),
+        (json!({"subject": {"scope": "Variable", "name": "http_host"}, "op": "Equal", "value": "1"}), "subject.name"),
+        (json!({"subject": {"scope": "header", "name": "a"}, "op": "Equal", "value": "1"}), "subject.scope"),
+        (json!({"subject": {"name": "a"}, "op": "Equal", "value": "1"}), "subject.scope"),
+        (json!({"subject": header, "value": "1"}), "op"),
+        (json!({"subject": header, "op": "equal", "value": "1"}), "op"),
+        (json!({"subject": header, "op": "Equal"}), "value"),
+        (json!({"subject": header, "op": "Equal", "set": ["1"]}), "set"),
+        (json!({"subject": header, "op": "Equal", "value": 1}), "value"),
+        (json!({"subject": header, "op": "In", "set": ["1"], "value": "1"}), "value"),
+        (json!({"subject": header, "op": "In", "set": []}), "set"),
+        (json!({"subject": header, "op": "NotIn", "value": "1"}), "value"),
+        (json!({"subject": header, "op": "GreaterThan", "value": "a"}), "value"),
+        (json!({"subject": header, "op": "RegexMatch", "value": "("}), "value"),
+        (json!({"subject": header, "op": "RegexMatch", "value": ""}), "value"),
+        (json!({"subject": header, "op": "RegexNotMatch", "value": "(a{100}){100}{100}"}), "value"),
+    ] {
+        let good = json!({"subject": header, "op": "Equal", "value": "1"});
+        let invalid = parse(with("/match/exprs", json!([good, expression]))).unwrap_err();
+        let blamed = format!("spec.http[0].match.exprs[1].{blamed}");
+        assert_eq!((invalid.field.as_str(), invalid.reason), (blamed.as_str(), Reason::InvalidSpec), "{invalid}");
+    }
+    let pattern = json!({"subject": header, "op": "RegexMatch", "value": "a"});
+    let invalid = parse(with("/match/exprs", json!(vec![pattern; 65]))).unwrap_err();
+    assert_eq!(invalid.field, "spec.http[0].match.exprs");
 }

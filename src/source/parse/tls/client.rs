@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use regex::{RegexBuilder, RegexSetBuilder};
 
+use super::super::no_regex;
 use super::failure::failure;
 use super::forward::forward;
 use super::identity::identities;
@@ -152,10 +153,7 @@ pub(super) fn check_regex(pattern: &str, field: &str, size: usize) -> Result<(),
         return Err(Unusable::Broken(Invalid::spec(field, "must not be empty: it would match everything")));
     }
     RegexBuilder::new(pattern).size_limit(size).build().map(drop).map_err(|error| {
-        // The parser's errors show the pattern with a mark below the place, over several lines.
-        let why = error.to_string();
-        let why = why.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
-        let invalid = Invalid::spec(field, format!("`{pattern}` is no usable regular expression: {why}"));
+        let invalid = no_regex(pattern, &error, field);
         match error {
             regex::Error::CompiledTooBig(_) => Unusable::TooLarge(invalid),
             _ => Unusable::Broken(invalid),

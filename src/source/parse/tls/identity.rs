@@ -1,6 +1,5 @@
 //! `spec.client.identities`.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -9,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::at_most;
 use super::client::{MAX_REGEX, check_regex};
 use crate::api;
-use crate::model::{IdentityRule, Invalid, TextMatch};
+use crate::model::{IdentityRule, Invalid, Network, TextMatch};
 
 const FIELD: &str = "spec.client.identities";
 
@@ -54,7 +53,9 @@ fn identity(rule: api::Identity, field: &str) -> Result<IdentityRule, Invalid> {
         certificate_sha256: each(certificate_sha256, &format!("{field}.certificateSha256"), digest)?,
         dns: each(dns, &format!("{field}.dns"), text_match)?,
         email: each(email, &format!("{field}.email"), text_match)?,
-        ip: each(ip, &format!("{field}.ip"), network)?,
+        ip: each(ip, &format!("{field}.ip"), |text, field| {
+            Network::parse(text).map_err(|why| Invalid::spec(field, why))
+        })?,
         public_key_sha256: each(public_key_sha256, &format!("{field}.publicKeySha256"), digest)?,
         spiffe: each(spiffe, &format!("{field}.spiffe"), text_match)?,
         subject: each(subject, &format!("{field}.subject"), text_match)?,
@@ -100,30 +101,6 @@ fn text_match(text: &api::TextMatch, field: &str) -> Result<TextMatch, Invalid> 
         check_regex(value, &field, MAX_REGEX)?;
     }
     Ok(text)
-}
-
-/// A network, or an address alone.
-fn network(text: &String, field: &str) -> Result<(IpAddr, u8), Invalid> {
-    let invalid = |why: String| Invalid::spec(field, format!("`{text}` {why}"));
-    let (address, bits) = text.split_once('/').map_or((text.as_str(), None), |(address, bits)| (address, Some(bits)));
-    let no_address = || invalid("is no IP address or network: write `192.0.2.7` or `10.0.0.0/8`".to_owned());
-    let address: IpAddr = address.parse().map_err(|_| no_address())?;
-    let width: u8 = if address.is_ipv4() { 32 } else { 128 };
-    let bits = match bits {
-        None => width,
-        Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            bits.parse().ok().filter(|bits| *bits <= width).ok_or_else(no_address)?
-        }
-        Some(_) => return Err(no_address()),
-    };
-    let first = match address {
-        IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0)).into()),
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0)).into()),
-    };
-    if first != address {
-        return Err(invalid(format!("has bits beyond its prefix: write `{first}/{bits}`")));
-    }
-    Ok((address, bits))
 }
 
 /// A SHA-256 digest: hexadecimal as `openssl x509 -fingerprint` or `sha256sum` write it, or base64 as in SPKI pins.

@@ -2,8 +2,8 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
-    ClientAuthRef, DEFAULT_DEPTH, Failure, FailureAnswer, FailureBody, IdentityField, IdentityRule, Mode, Reason,
-    RevocationSettings, TextMatch,
+    ClientAuthRef, DEFAULT_DEPTH, Failure, FailureAnswer, FailureBody, IdentityField, IdentityRule, Mode, Network,
+    Reason, RevocationSettings, TextMatch,
 };
 
 fn parse(spec: Value) -> Result<TlsHost, Invalid> {
@@ -197,8 +197,10 @@ fn identities_are_read_in_every_spelling() {
     ]}));
     let rules = rules.unwrap().settings.identities;
     assert_eq!(rules[0].dns, [TextMatch::Exact("a.example".into()), TextMatch::Suffix(".b.example".into())]);
-    let ip = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
-    assert_eq!(rules[0].ip, [(ip("10.0.0.0"), 8), (ip("192.0.2.7"), 32), (ip("::1"), 128), (ip("0.0.0.0"), 0)]);
+    assert_eq!(
+        rules[0].ip,
+        ["10.0.0.0/8", "192.0.2.7", "::1", "0.0.0.0/0"].map(|block| Network::parse(block).unwrap())
+    );
     assert_eq!(rules[1].subject, [TextMatch::Regex("CN=[a-z]+".into())]);
     let pins =
         IdentityRule { certificate_sha256: vec![[0xab; 32]; 2], public_key_sha256: vec![[0xab; 32]], ..<_>::default() };

@@ -1,0 +1,261 @@
+//! Conditions on requests: `match.exprs`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// A condition on a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expression {
+    /// Whether the test must fail.
+    pub negated: bool,
+    /// What is looked at.
+    pub subject: Subject,
+    /// What it must satisfy.
+    pub test: Test,
+}
+
+/// The part of a request that a condition looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The first cookie of this name, as it was sent.
+    Cookie(Arc<str>),
+    /// A header by its name in lower case; several fields of the name count as one, joined by `, ` (RFC 9110 section 5.3).
+    Header(Arc<str>),
+    /// The first argument of this name in the query, decoded as a form's.
+    Query(Arc<str>),
+    /// What is known of every request.
+    Variable(Variable),
+}
+
+/// What is known of every request, under nginx's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variable {
+    /// `host`: in normal form, without the port.
+    Host,
+    /// `request_method`.
+    Method,
+    /// `args`: the query as it was sent; missing where there is none.
+    Query,
+    /// `remote_addr`: the client's address.
+    RemoteAddr,
+    /// `request_uri`: path and query as they were sent.
+    RequestUri,
+    /// `scheme`: `http` or `https`.
+    Scheme,
+    /// `server_port`: the listener's.
+    ServerPort,
+    /// `uri`: the path in the form that routes see.
+    Uri,
+}
+
+impl Variable {
+    /// Every name, APISIX's and nginx's synonyms included.
+    pub const NAMES: [(&'static str, Self); 11] = [
+        ("args", Self::Query),
+        ("document_uri", Self::Uri),
+        ("host", Self::Host),
+        ("method", Self::Method),
+        ("query_string", Self::Query),
+        ("remote_addr", Self::RemoteAddr),
+        ("request_method", Self::Method),
+        ("request_uri", Self::RequestUri),
+        ("scheme", Self::Scheme),
+        ("server_port", Self::ServerPort),
+        ("uri", Self::Uri),
+    ];
+}
+
+/// What a value must satisfy. A value that is missing, or that is no number where one is needed, satisfies none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// It is this text.
+    Equal(Arc<str>),
+    /// It is a number above this one.
+    Greater(Number),
+    /// It is this number or one above.
+    GreaterOrEqual(Number),
+    /// It is one of these texts.
+    In(Box<[Arc<str>]>),
+    /// It is a number below this one.
+    Less(Number),
+    /// It is this number or one below.
+    LessOrEqual(Number),
+    /// The pattern matches somewhere in it.
+    Matches(Pattern),
+}
+
+/// A finite number.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Number(f64);
+
+impl Eq for Number {} // it is never NaN
+
+impl Number {
+    /// Reads a decimal number such as `10`, `-1.5` or `1e3`; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.trim_ascii().parse().ok().filter(|number: &f64| number.is_finite()).map(Self)
+    }
+}
+
+/// A regular expression over bytes, as APISIX's are: `\w` and letters without case are those of ASCII.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    ignores_case: bool,
+    regex: Regex,
+}
+
+impl Pattern {
+    /// The largest compiled pattern, in bytes.
+    pub const MAX_SIZE: usize = 1 << 18;
+
+    /// Compiles `text`.
+    ///
+    /// # Errors
+    /// When it is no regular expression, or a larger one than [`Pattern::MAX_SIZE`].
+    pub fn new(text: &str, ignores_case: bool) -> Result<Self, regex::Error> {
+        let mut builder = RegexBuilder::new(text);
+        builder.case_insensitive(ignores_case).unicode(false);
+        builder.size_limit(Self::MAX_SIZE).dfa_size_limit(Self::MAX_SIZE);
+        Ok(Self { ignores_case, regex: builder.build()? })
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.ignores_case == other.ignores_case && self.regex.as_str() == other.regex.as_str()
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Expression {
+    /// Whether a request whose subject has `value` satisfies the condition. A subject that is missing satisfies the
+    /// negated conditions alone, as in APISIX.
+    pub fn matches(&self, value: Option<&[u8]>) -> bool {
+        value.is_some_and(|value| self.test.holds(value)) != self.negated
+    }
+}
+
+impl Test {
+    fn holds(&self, value: &[u8]) -> bool {
+        let number = || Number::parse(std::str::from_utf8(value).ok()?);
+        match self {
+            Self::Equal(text) => text.as_bytes() == value,
+            Self::Greater(limit) => number().is_some_and(|number| number > *limit),
+            Self::GreaterOrEqual(limit) => number().is_some_and(|number| number >= *limit),
+            Self::In(texts) => texts.iter().any(|text| text.as_bytes() == value),
+            Self::Less(limit) => number().is_some_and(|number| number < *limit),
+            Self::LessOrEqual(limit) => number().is_some_and(|number| number <= *limit),
+            Self::Matches(pattern) => pattern.regex.is_match(value),
+        }
+    }
+}
+
+impl fmt::Display for Expression {
+    /// As the object has it: `Header x-version NotEqual "2"`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.subject)?;
+        let not = if self.negated { "Not" } else { "" };
+        match &self.test {
+            Test::Equal(text) => write!(f, "{not}Equal {text:?}"),
+            Test::Greater(Number(limit)) => write!(f, "{not}GreaterThan {limit}"),
+            Test::GreaterOrEqual(Number(limit)) => write!(f, "{not}GreaterThanEqual {limit}"),
+            Test::In(texts) => write!(f, "{not}In {texts:?}"),
+            Test::Less(Number(limit)) => write!(f, "{not}LessThan {limit}"),
+            Test::LessOrEqual(Number(limit)) => write!(f, "{not}LessThanEqual {limit}"),
+            Test::Matches(Pattern { ignores_case, regex }) => {
+                let case = if *ignores_case { "CaseInsensitive" } else { "" };
+                write!(f, "Regex{not}Match{case} {:?}", regex.as_str())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cookie(name) => write!(f, "Cookie {name}"),
+            Self::Header(name) => write!(f, "Header {name}"),
+            Self::Query(name) => write!(f, "Query {name}"),
+            Self::Variable(Variable::Uri) => f.write_str("Path"),
+            Self::Variable(variable) => {
+                let name = Variable::NAMES.iter().find(|(_, known)| known == variable).map_or("", |(name, _)| name);
+                write!(f, "Variable {name}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(test: Test, negated: bool) -> Expression {
+        Expression { negated, subject: Subject::Header("x".into()), test }
+    }
+
+    fn number(text: &str) -> Number {
+        Number::parse(text).unwrap()
+    }
+
+    #[test]
+    fn each_test_holds_for_its_values_and_its_negation_for_all_others() {
+        let pattern = |text: &str, ignores_case| Test::Matches(Pattern::new(text, ignores_case).unwrap());
+        for (test, holds, fails) in [
+            (Test::Equal("10".into()), &["10"][..], &["10.0", "1", "", "010"][..]),
+            (Test::Equal("".into()), &[""], &["a"]),
+            (Test::Greater(number("10")), &["10.5", "11", " 11 ", "1e2"], &["10", "9", "", "a", "11a", "inf", "NaN"]),
+            (Test::GreaterOrEqual(number("10")), &["10", "10.0", "11"], &["9", "", "a"]),
+            (Test::Less(number("-1")), &["-2", "-1.5"], &["-1", "0", "", "-inf"]),
+            (Test::LessOrEqual(number("10")), &["10", "-1"], &["11", "a"]),
+            (Test::In(["a".into(), "b".into()].into()), &["a", "b"], &["A", "ab", ""]),
+            (pattern("^a+$", false), &["a", "aa"], &["A", "ab", ""]),
+            (pattern("b", false), &["abc"], &["ABC"]),
+            (pattern("^a", true), &["ab", "AB"], &["ba"]),
+        ] {
+            for (values, expected) in [(holds, true), (fails, false)] {
+                for value in values {
+                    assert_eq!(
+                        header(test.clone(), false).matches(Some(value.as_bytes())),
+                        expected,
+                        "{test:?} {value}"
+                    );
+                    assert_eq!(
+                        header(test.clone(), true).matches(Some(value.as_bytes())),
+                        !expected,
+                        "{test:?} {value}"
+                    );
+                }
+            }
+            assert!(!header(test.clone(), false).matches(None), "{test:?}");
+            assert!(header(test.clone(), true).matches(None), "{test:?}");
+        }
+    }
+
+    #[test]
+    fn values_are_bytes() {
+        let any = header(Test::Matches(Pattern::new("^.$", false).unwrap()), false);
+        assert!(any.matches(Some(b"\xff")));
+        assert!(!header(Test::Greater(number("0")), false).matches(Some(b"\xff")));
+    }
+
+    #[test]
+    fn patterns_are_limited_and_compared_by_their_text() {
+        assert!(Pattern::new("(a{100}){100}{100}", false).is_err());
+        assert!(Pattern::new("(?=a)", false).is_err());
+        assert_eq!(Pattern::new("a", true).unwrap(), Pattern::new("a", true).unwrap());
+        assert_ne!(Pattern::new("a", true).unwrap(), Pattern::new("a", false).unwrap());
+    }
+
+    #[test]
+    fn a_condition_is_shown_as_it_is_written() {
+        let pattern = Pattern::new("a\"", true).unwrap();
+        assert_eq!(header(Test::Matches(pattern), true).to_string(), r#"Header x RegexNotMatchCaseInsensitive "a\"""#);
+        assert_eq!(header(Test::In(["a".into()].into()), true).to_string(), r#"Header x NotIn ["a"]"#);
+        let scheme = Subject::Variable(Variable::Scheme);
+        let scheme = Expression { negated: false, subject: scheme, test: Test::LessOrEqual(number("1")) };
+        assert_eq!(scheme.to_string(), "Variable scheme LessThanEqual 1");
+    }
+}
