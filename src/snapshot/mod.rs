@@ -1,6 +1,7 @@
 //! What the proxy reads: one immutable value per published configuration. No Kubernetes type, no PEM, nothing left to
 //! compile at request time.
 
+mod balance;
 mod client_auth;
 mod connection;
 mod current;
@@ -15,6 +16,7 @@ mod upstream;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use balance::hash;
 pub use client_auth::{ClientAuth, PolicyId};
 pub use connection::{Answer, Connection};
 pub use current::Current;
@@ -24,7 +26,7 @@ pub use hosts::HostTable;
 pub use rejection::Rejection;
 pub use routes::{HostRoutes, Route, RouteStats};
 pub use tls::{HostTls, Inputs, Policy, ServerCertificate, identity_headers};
-pub use upstream::{Address, Backends, Endpoint, Upstream};
+pub use upstream::{Address, Backends, Endpoint, Host, UnderWay, Upstream};
 
 use crate::model::HostName;
 

@@ -6,14 +6,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::duration::duration;
+use super::duration::timeouts;
 use super::{Observe, json};
-use crate::api::{
-    ApisixRoute, ApisixRouteSpec, Authentication, Backend, HttpMatch, HttpRule, IntOrString, Plugin, Timeout,
-};
-use crate::model::{
-    BackendRef, Granularity, HostPattern, Invalid, Kind, Methods, PathPattern, PortRef, Route, Rule, Timeouts,
-};
+use crate::api::{ApisixRoute, ApisixRouteSpec, Authentication, Backend, HttpMatch, HttpRule, IntOrString, Plugin};
+use crate::model::{BackendRef, Granularity, HostPattern, Invalid, Kind, Methods, PathPattern, PortRef, Route, Rule};
 use crate::world::{Object, Observed};
 
 /// APISIX's default for `weight`.
@@ -100,7 +96,7 @@ fn rule(rule: HttpRule, field: &str) -> Result<Rule, Invalid> {
         name: name.into(),
         paths,
         priority: priority.unwrap_or(0),
-        timeouts: timeouts(timeout.unwrap_or_default(), &format!("{field}.timeout"))?,
+        timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
         websocket: websocket.unwrap_or(false),
     })
 }
@@ -242,21 +238,6 @@ fn port(port: Option<IntOrString>) -> Result<PortRef, String> {
             Err(_) => Ok(PortRef::Name(name.into())),
         },
     }
-}
-
-fn timeouts(timeout: Timeout, field: &str) -> Result<Timeouts, Invalid> {
-    let mut timeouts = Timeouts::default();
-    let Timeout { connect, read, send } = timeout;
-    for (name, text, value) in [
-        ("connect", connect, &mut timeouts.connect),
-        ("read", read, &mut timeouts.read),
-        ("send", send, &mut timeouts.send),
-    ] {
-        if let Some(text) = text.filter(|text| !text.is_empty()) {
-            *value = duration(&text).map_err(|message| Invalid::spec(format!("{field}.{name}"), message))?;
-        }
-    }
-    Ok(timeouts)
 }
 
 #[cfg(test)]
