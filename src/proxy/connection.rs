@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::downstream::Downstream;
 use super::listener::Place;
+use super::on_wake::OnWake;
 use super::socket::{Limits, Socket};
 use super::streams::{self, Streams};
 use super::{Settings, request};
@@ -122,7 +123,7 @@ where
     tokio::select! {
         biased;
         served = connection.as_mut() => return served,
-        () = closing => {}
+        () = OnWake::new(closing) => {}
     }
     shut_down(connection.as_mut());
     let late = async {

@@ -20,6 +20,7 @@ mod host;
 mod identity;
 mod listener;
 mod live;
+mod on_wake;
 mod path;
 mod record;
 mod request;

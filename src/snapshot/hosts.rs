@@ -3,19 +3,24 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::model::{HostName, HostPattern};
+
+/// A request asks five times. Only configuration puts names in, so nobody can make them collide by what they ask for.
+type Names<T> = HashMap<Arc<str>, T, RandomState>;
 
 /// Values by host pattern. A look-up costs one hash per label of the host, whatever the number of entries.
 #[derive(Clone, Debug)]
 pub struct HostTable<T> {
     any: Option<T>,
-    exact: HashMap<Arc<str>, T>,
-    wildcards: HashMap<Arc<str>, T>,
+    exact: Names<T>,
+    wildcards: Names<T>,
 }
 
 impl<T> Default for HostTable<T> {
     fn default() -> Self {
-        Self { any: None, exact: HashMap::new(), wildcards: HashMap::new() }
+        Self { any: None, exact: HashMap::default(), wildcards: HashMap::default() }
     }
 }
 
