@@ -117,18 +117,16 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
         error.log_observed(exchange);
     }
     let route = snapshot.route(&host, parts.method.as_str(), path.path()).cloned().ok_or(ProxyError::NotFound)?;
-    let timeouts_of_route = route.timeouts;
-    let websocket = route.websocket;
-    let upstream = route.backends.pick().cloned();
+    let (of_route, upstream, websocket) = (route.timeouts, route.backends.pick().cloned(), route.websocket);
     exchange.route = Some(route);
     if headers::own_hops(&parts.headers) > OWN_HOPS {
         return Err(ProxyError::Loop);
     }
-    let upstream = upstream.ok_or(ProxyError::NoEndpoint)?;
-    let timeouts = upstream.timeouts.unwrap_or(timeouts_of_route);
-    let first = upstream.first(|key| affinity::hash_of(key, &parts, &host, &path, &downstream.ip));
 
     exchange.entry = downstream.used_for(&snapshot, &host, websocket);
+    let upstream = upstream.ok_or(ProxyError::NoEndpoint)?;
+    let timeouts = upstream.timeouts.unwrap_or(of_route);
+    let first = upstream.first(|key| affinity::hash_of(key, &parts, &host, &path, &downstream.ip));
     let upgrade = if websocket && upgrade::is_websocket(&parts) { parts.extensions.remove() } else { None };
     parts.extensions.clear();
     let (body, upload) = if body.is_end_stream() {
