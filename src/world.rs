@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{
-    Data, EndpointSlice, IngressClass, Invalid, Kind, Meta, ObjectKey, ObjectRef, Route, Service, SourceId, TlsHost,
+    Data, EndpointSlice, IngressClass, Invalid, Kind, Meta, ObjectKey, ObjectRef, Route, Service, ServiceSettings,
+    SourceId, TlsHost,
 };
 
 /// An object as its source parsed it, with the metadata that takes part in decisions.
@@ -24,6 +25,8 @@ pub enum Object {
     ApisixRoute(Observed<Route>),
     /// An ApisixTls.
     ApisixTls(Observed<TlsHost>),
+    /// An ApisixUpstream.
+    ApisixUpstream(Observed<ServiceSettings>),
     /// A ConfigMap.
     ConfigMap(Observed<Data>),
     /// An EndpointSlice.
@@ -42,6 +45,7 @@ impl Object {
         match self {
             Self::ApisixRoute(_) => Kind::ApisixRoute,
             Self::ApisixTls(_) => Kind::ApisixTls,
+            Self::ApisixUpstream(_) => Kind::ApisixUpstream,
             Self::ConfigMap(_) => Kind::ConfigMap,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::IngressClass(_) => Kind::IngressClass,
@@ -97,6 +101,7 @@ pub struct World {
     services: Map<Service>,
     slices: Map<EndpointSlice>,
     tls: Map<TlsHost>,
+    upstreams: Map<ServiceSettings>,
     pending: BTreeSet<(SourceId, Kind)>,
     /// Namespace and Service name to the keys of its slices: a Service's endpoints without a scan of all slices.
     slices_of: BTreeMap<ObjectKey, BTreeSet<(ObjectKey, SourceId)>>,
@@ -151,6 +156,7 @@ impl World {
         match kind {
             Kind::ApisixRoute => of(&self.routes, source),
             Kind::ApisixTls => of(&self.tls, source),
+            Kind::ApisixUpstream => of(&self.upstreams, source),
             Kind::ConfigMap => of(&self.config_maps, source),
             Kind::EndpointSlice => of(&self.slices, source),
             Kind::IngressClass => of(&self.classes, source),
@@ -171,6 +177,7 @@ impl World {
         match object {
             Object::ApisixRoute(value) => put(&mut self.routes, id, value),
             Object::ApisixTls(value) => put(&mut self.tls, id, value),
+            Object::ApisixUpstream(value) => put(&mut self.upstreams, id, value),
             Object::ConfigMap(value) => put(&mut self.config_maps, id, value),
             Object::EndpointSlice(value) => {
                 if self.slices.get(&id).is_some_and(|old| **old == value) {
@@ -193,6 +200,7 @@ impl World {
         match kind {
             Kind::ApisixRoute => self.routes.remove(id).is_some(),
             Kind::ApisixTls => self.tls.remove(id).is_some(),
+            Kind::ApisixUpstream => self.upstreams.remove(id).is_some(),
             Kind::ConfigMap => self.config_maps.remove(id).is_some(),
             Kind::EndpointSlice => {
                 self.unlink_slice(id);
@@ -223,6 +231,16 @@ impl World {
     /// Every ApisixTls; where two sources have the same key, the smaller source's.
     pub fn tls(&self) -> impl Iterator<Item = (&ObjectKey, SourceId, &Arc<Observed<TlsHost>>)> {
         distinct(&self.tls)
+    }
+
+    /// Every ApisixUpstream; where two sources have the same key, the smaller source's.
+    pub fn upstreams(&self) -> impl Iterator<Item = (&ObjectKey, SourceId, &Arc<Observed<ServiceSettings>>)> {
+        distinct(&self.upstreams)
+    }
+
+    /// The ApisixUpstream of a Service, if there is one.
+    pub fn upstream(&self, service: &ObjectKey) -> Option<&Arc<Observed<ServiceSettings>>> {
+        first(&self.upstreams, service)
     }
 
     /// The IngressClass called `name`.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::VERSION;
 use super::route::ApisixRouteDefinition;
 use super::tls::ApisixTlsDefinition;
+use super::upstream::ApisixUpstreamDefinition;
 
 /// The CustomResourceDefinitions of every kind of ours.
 ///
@@ -37,6 +38,11 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
                 ("Client CA Secret Name", ".spec.client.caSecret.name"),
                 ("Client CA Secret Namespace", ".spec.client.caSecret.namespace"),
             ],
+        ),
+        definition(
+            ApisixUpstreamDefinition::crd(),
+            &["v2beta3", "v2"],
+            &[("Load Balancer", ".spec.loadbalancer.type"), ("Scheme", ".spec.scheme")],
         ),
     ]
 }

@@ -46,6 +46,21 @@ pub struct ApisixTls {
     pub status: Status,
 }
 
+/// An ApisixUpstream whose spec is not yet read.
+#[derive(Clone, Debug, Default, Deserialize, Resource)]
+#[resource(inherit = super::upstream::ApisixUpstreamDefinition)]
+pub struct ApisixUpstream {
+    /// Slim metadata.
+    #[serde(default, deserialize_with = "slim")]
+    pub metadata: ObjectMeta,
+    /// The spec; read it as [`super::ApisixUpstreamSpec`].
+    #[serde(default)]
+    pub spec: Value,
+    /// What was last written about the object.
+    #[serde(default, deserialize_with = "lenient")]
+    pub status: Status,
+}
+
 /// Reads the metadata that anything here looks at. `managedFields` is about half of typical metadata and would be parsed
 /// into trees of JSON; serde skips what is not named here without allocating.
 pub(super) fn slim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {

@@ -8,13 +8,14 @@ mod route;
 mod schema;
 mod status;
 mod tls;
+mod upstream;
 
 pub use self::core::{
     ConfigMap, Endpoint, EndpointConditions, EndpointPort, EndpointSlice, IngressClass, IngressClassSpec, Secret,
     Service, ServicePort, ServiceSpec,
 };
 pub use crd::{crds, crds_yaml};
-pub use metadata::{ApisixRoute, ApisixTls, GROUP, VERSION};
+pub use metadata::{ApisixRoute, ApisixTls, ApisixUpstream, GROUP, VERSION};
 pub use route::{
     ApisixRouteSpec, Authentication, Backend, Expression, ExpressionSubject, HttpMatch, HttpRule, IntOrString, Plugin,
     StreamBackend, StreamMatch, StreamRule, Timeout, UpstreamRef,
@@ -24,3 +25,4 @@ pub use tls::{
     ApisixTlsSpec, Client, DataRef, Failure, Forward, ForwardedHeader, Identity, Protocols, Revocation, SecretRef,
     TextMatch,
 };
+pub use upstream::{ApisixUpstreamSpec, LoadBalancer, PortSettings, UpstreamSettings};

@@ -52,12 +52,12 @@ pub(super) fn compile(
             let route_stats: Arc<RouteStats> = previous.carried.stats.get(&name).cloned().unwrap_or_default();
             stats.insert(name.clone(), route_stats.clone());
             let route = Arc::new(Route {
-                backends: backends(world, key, index, rule, &mut endpoints, &mut problems),
+                backends: backends(world, context, key, (index, rule), &mut endpoints, &mut problems),
                 conditions: rule.conditions.clone(),
                 methods: rule.methods,
                 name,
                 stats: route_stats,
-                timeouts: rule.timeouts,
+                timeouts: rule.timeouts.unwrap_or_default(),
                 websocket: rule.websocket,
             });
             placed.push(Placed { created: observed.meta.created, index, key, route, rule });
@@ -76,16 +76,16 @@ fn insert(report: &mut Report, key: &ObjectKey, meta: Meta, source: SourceId, pr
 /// gets no traffic (APISIX); when none is left the route answers 503.
 fn backends(
     world: &World,
+    context: &Context,
     key: &ObjectKey,
-    rule_index: usize,
-    rule: &Rule,
+    (rule_index, rule): (usize, &Rule),
     endpoints: &mut Endpoints<'_>,
     problems: &mut Vec<Problem>,
 ) -> Backends {
     let mut resolved = Vec::new();
     for (index, backend) in rule.backends.iter().enumerate() {
         let field = format!("spec.http[{rule_index}].backends[{index}]");
-        match upstreams::resolve(world, &key.namespace, backend, &field, endpoints) {
+        match upstreams::resolve(world, context, &key.namespace, (backend, rule.timeouts), &field, endpoints) {
             Ok(upstream) => resolved.push((upstream, backend.weight)),
             Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
         }

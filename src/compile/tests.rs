@@ -3,6 +3,7 @@
 mod client;
 mod dates;
 mod routing;
+mod upstream;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::*;
 use crate::model::{
     BackendRef, ClientAuthRef, ClientSettings, Data, DataRef, Effect, EndpointSlice, Granularity, HostName,
     HostPattern, IdentityField, IngressClass, Invalid, Kind, Meta, Methods, ObjectKey, ObjectRef, PathPattern, PortRef,
-    Protocols, Reason, Route, Rule, Service, ServiceAddress, ServicePort, SlicePort, SourceId, Timeouts, TlsHost,
+    Protocols, Reason, Route, Rule, Service, ServiceAddress, ServicePort, SlicePort, SourceId, TlsHost,
 };
 use crate::snapshot::{HostRoutes, Policy};
 use crate::world::{Change, Object, Observed};
@@ -107,7 +108,7 @@ fn rule(name: &str, host: &str, path: &str, backends: &[(&str, u32)]) -> Rule {
         name: name.into(),
         paths: vec![PathPattern::parse(path).unwrap()],
         priority: 0,
-        timeouts: Timeouts::default(),
+        timeouts: None,
         websocket: false,
     }
 }

@@ -96,7 +96,7 @@ pub(super) fn compile(
 /// refuses everyone, other hosts may still lead to the same upstreams.
 pub(super) fn identity_headers(world: &World, context: &Context, previous: &Snapshot) -> Arc<[Arc<str>]> {
     let mut names = BTreeSet::new();
-    for claim in world.tls().filter_map(|object| Claim::new(world, context, object)) {
+    for claim in world.tls().filter_map(|object| Claim::new(world, context, previous, object)) {
         match claim.observed.value.as_ref().map(|tls| tls.client_auth.as_ref()) {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(client))) => names.extend(client.settings.forward.headers.iter().map(|(name, _)| dashed(name))),

@@ -4,10 +4,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::HeaderValue;
+
+use super::attach::{self, Attached};
+use super::{Context, ObjectReport, Report};
 use crate::model::{
-    BackendRef, Granularity, Invalid, ObjectKey, PortRef, Reason, Service, ServiceAddress, ServicePort,
+    BackendRef, Balancing, Effect, Granularity, Invalid, Kind, ObjectKey, ObjectRef, PassHost, PortRef, Problem,
+    Reason, Service, ServiceAddress, ServicePort, SourceId, Timeouts, UpstreamSettings,
 };
-use crate::snapshot::{Address, Endpoint, Upstream};
+use crate::snapshot::{Address, Endpoint, Host, Upstream};
 use crate::world::World;
 
 /// The endpoints in use, by address: one connection pool per address, whichever routes lead to it.
@@ -33,14 +38,85 @@ impl<'a> Endpoints<'a> {
     }
 }
 
-/// Resolves `backend` of an object in `namespace`. `field` is the backend's path in the object.
+/// Reports on every ApisixUpstream that is ours, whether or not a route leads to its Service.
+pub(super) fn report(world: &World, context: &Context, report: &mut Report) {
+    for (key, source, observed) in world.upstreams() {
+        let invalid = match &observed.value {
+            Ok(upstream) => match attach::attached(upstream.class.as_deref(), world, context) {
+                Attached::Ours => upstream.settings.as_ref().err().cloned(),
+                // Manifests have no other reader: there it is a mistake.
+                Attached::Unknown if source == SourceId::Manifests => {
+                    Some(attach::unknown(upstream.class.as_deref(), context))
+                }
+                Attached::Theirs | Attached::Unknown => continue,
+            },
+            Err(why) => Some(why.clone()),
+        };
+        let problems = invalid.map(|invalid| Problem { effect: Effect::Refused, invalid }).into_iter().collect();
+        let object = ObjectRef { kind: Kind::ApisixUpstream, key: key.clone() };
+        report.objects.insert(object, ObjectReport { meta: observed.meta, problems, source });
+    }
+}
+
+/// What the ApisixUpstream of the Service `key` says about `port`; `None` where there is none of ours.
 ///
 /// # Errors
-/// When the Service or its port does not exist, or has no address of the wanted kind. No ready endpoint is no error.
+/// When the ApisixUpstream is refused: without its settings requests would be sent as they must not be.
+fn settings<'a>(
+    world: &'a World,
+    context: &Context,
+    key: &ObjectKey,
+    port: u16,
+    field: &str,
+) -> Result<Option<&'a UpstreamSettings>, Invalid> {
+    let refused = |why: &Invalid| {
+        let message = format!("ApisixUpstream {key}, which has the Service's name, is refused: {why}");
+        Invalid::new(Reason::RefNotFound, format!("{field}.serviceName"), message)
+    };
+    let Some(observed) = world.upstream(key) else { return Ok(None) };
+    let upstream = observed.value.as_ref().map_err(refused)?;
+    if attach::attached(upstream.class.as_deref(), world, context) != Attached::Ours {
+        return Ok(None);
+    }
+    let settings = upstream.settings.as_ref().map_err(refused)?;
+    Ok(Some(settings.ports.get(&port).unwrap_or(&settings.default)))
+}
+
+/// Gives `upstream` its settings. The route's deadlines come first, then the ApisixUpstream's (APISIX).
+fn configure(
+    upstream: Upstream,
+    settings: &UpstreamSettings,
+    of_route: Option<Timeouts>,
+    field: &str,
+) -> Result<Upstream, Invalid> {
+    let mut upstream = match &settings.balancing {
+        Balancing::Hash(key) => upstream.hashing(key.clone()),
+        Balancing::LeastConnections => upstream.with_least_connections(),
+        Balancing::RoundRobin => upstream,
+    };
+    upstream.host = match &settings.host {
+        PassHost::Node => Host::Node,
+        PassHost::Pass => Host::Pass,
+        PassHost::Rewrite(host) => Host::Rewrite(HeaderValue::from_str(host).map_err(|_| {
+            Invalid::spec(format!("{field}.serviceName"), format!("`{host}`, its ApisixUpstream's, is no host"))
+        })?),
+    };
+    upstream.attempts = settings.retries.map_or(usize::MAX, |retries| retries.saturating_add(1));
+    upstream.timeouts = if of_route.is_some() { None } else { settings.timeouts };
+    Ok(upstream)
+}
+
+/// Resolves `backend` of an object in `namespace`, for a route with deadlines of its own or none. `field` is the backend's
+/// path in the object.
+///
+/// # Errors
+/// When the Service or its port does not exist, or has no address of the wanted kind, or the Service's ApisixUpstream is
+/// refused. No ready endpoint is no error.
 pub(super) fn resolve(
     world: &World,
+    context: &Context,
     namespace: &Arc<str>,
-    backend: &BackendRef,
+    (backend, timeouts): (&BackendRef, Option<Timeouts>),
     field: &str,
     endpoints: &mut Endpoints<'_>,
 ) -> Result<Upstream, Invalid> {
@@ -55,25 +131,34 @@ pub(super) fn resolve(
             return Err(Invalid::new(Reason::RefNotFound, service_field(), format!("Service {key} does not exist")));
         }
     };
-    let addresses: BTreeSet<Address> = match (&service.address, backend.granularity) {
+    let (number, addresses): (u16, BTreeSet<Address>) = match (&service.address, backend.granularity) {
         (ServiceAddress::External(name), _) => {
-            [Address::Name(name.clone(), external_port(service, backend, field)?)].into()
+            let port = external_port(service, backend, field)?;
+            (port, [Address::Name(name.clone(), port)].into())
         }
         (ServiceAddress::Cluster(ip), Granularity::Service) => {
             let port = port_of(&key, service, &backend.port, field)?;
-            [Address::Socket(SocketAddr::new(*ip, port.port))].into()
+            (port.port, [Address::Socket(SocketAddr::new(*ip, port.port))].into())
         }
         (ServiceAddress::Headless, Granularity::Service) => {
             let message = format!("Service {key} has no cluster IP; leave resolveGranularity out");
             return Err(Invalid::spec(format!("{field}.resolveGranularity"), message));
         }
-        (_, Granularity::Endpoint) => ready(world, &key, port_of(&key, service, &backend.port, field)?),
+        (_, Granularity::Endpoint) => {
+            let port = port_of(&key, service, &backend.port, field)?;
+            (port.port, ready(world, &key, port))
+        }
     };
     let name = match &backend.port {
         PortRef::Name(port) => format!("{key}:{port}"),
         PortRef::Number(port) => format!("{key}:{port}"),
     };
-    Ok(Upstream::new(name.into(), addresses.into_iter().map(|address| endpoints.at(address)).collect()))
+    let settings = settings(world, context, &key, number, field)?;
+    let upstream = Upstream::new(name.into(), addresses.into_iter().map(|address| endpoints.at(address)).collect());
+    match settings {
+        None => Ok(upstream),
+        Some(settings) => configure(upstream, settings, timeouts, field),
+    }
 }
 
 /// The ready endpoints of the Service's port `port`: those of the slices' port of the same name (EndpointSlice v1).

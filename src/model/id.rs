@@ -10,6 +10,8 @@ pub enum Kind {
     ApisixRoute,
     /// `apisix.apache.org` ApisixTls.
     ApisixTls,
+    /// `apisix.apache.org` ApisixUpstream.
+    ApisixUpstream,
     /// `v1` ConfigMap.
     ConfigMap,
     /// `discovery.k8s.io/v1` EndpointSlice.
@@ -24,9 +26,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in declaration order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ApisixRoute,
         Self::ApisixTls,
+        Self::ApisixUpstream,
         Self::ConfigMap,
         Self::EndpointSlice,
         Self::IngressClass,
@@ -44,6 +47,7 @@ impl Kind {
         match self {
             Self::ApisixRoute => "ApisixRoute",
             Self::ApisixTls => "ApisixTls",
+            Self::ApisixUpstream => "ApisixUpstream",
             Self::ConfigMap => "ConfigMap",
             Self::EndpointSlice => "EndpointSlice",
             Self::IngressClass => "IngressClass",

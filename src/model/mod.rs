@@ -15,6 +15,7 @@ mod problem;
 mod route;
 mod service;
 mod tls;
+mod upstream;
 mod validity;
 
 pub use client_auth::{
@@ -33,4 +34,5 @@ pub use problem::{Effect, Problem};
 pub use route::{BackendRef, Conditions, Granularity, Methods, PortRef, Route, Rule, Timeouts};
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
 pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};
+pub use upstream::{Balancing, HashKey, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
 pub use validity::{Validated, Validity};

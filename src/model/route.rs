@@ -31,8 +31,8 @@ pub struct Rule {
     pub paths: Vec<PathPattern>,
     /// Higher wins among rules with the same host and path; default 0.
     pub priority: i64,
-    /// Deadlines toward the upstream.
-    pub timeouts: Timeouts,
+    /// Deadlines toward the upstream; `None` leaves them to the ApisixUpstream of the Service.
+    pub timeouts: Option<Timeouts>,
     /// Whether `Upgrade: websocket` is passed on; off by default as in APISIX.
     pub websocket: bool,
 }

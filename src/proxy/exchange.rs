@@ -11,7 +11,7 @@ use super::access_log::{self, Escaped};
 use super::downstream::Downstream;
 use super::live::Entry;
 use crate::model::HostName;
-use crate::snapshot::{Endpoint, Route};
+use crate::snapshot::{Endpoint, Route, UnderWay};
 
 /// nginx's status for a client that went away before the response: it is never sent.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -39,6 +39,8 @@ pub(super) struct Exchange {
     /// When the first endpoint was tried.
     pub(super) upstream_started: Option<Instant>,
     pub(super) upstream_status: Option<StatusCode>,
+    /// Counts the request at its endpoint, where that decides about others.
+    pub(super) under_way: Option<UnderWay>,
     pub(super) user_agent: Option<HeaderValue>,
     pub(super) version: Version,
     header: Option<HeaderValue>,
@@ -62,6 +64,7 @@ impl Exchange {
             started: Instant::now(),
             status: None,
             target: request.uri().clone(),
+            under_way: None,
             upstream_started: None,
             upstream_status: None,
             user_agent: headers.get(USER_AGENT).cloned(),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::header::HOST;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::net::TcpStream;
@@ -18,7 +19,7 @@ use super::exchange::Exchange;
 use crate::body::{Body, Upload, UploadState};
 use crate::metrics::Metrics;
 use crate::model::Timeouts;
-use crate::snapshot::{Address, Connection, Endpoint, Route};
+use crate::snapshot::{Address, Connection, Endpoint, Host, Upstream};
 
 /// Deadlines of an exchange with an upstream.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,7 @@ pub(super) struct Deadlines {
     pub(super) upstream: Timeouts,
 }
 
-/// Sends `request` to an endpoint of `route`: on an idle connection where there is one, else on a new one, else to the
+/// Sends `request` to an endpoint of `upstream`, first that at the place `first`: on an idle connection where there is one, else on a new one, else to the
 /// other endpoints in turn.
 ///
 /// # Errors
@@ -36,7 +37,7 @@ pub(super) struct Deadlines {
 #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, as passed and as used")]
 pub(super) fn forward(
     exchange: &mut Exchange,
-    route: &Route,
+    (upstream, first): (&Upstream, usize),
     mut request: Request<Body>,
     upload: Option<&Upload>,
     deadlines: Deadlines,
@@ -44,11 +45,11 @@ pub(super) fn forward(
     async move {
         let downstream = exchange.downstream.clone();
         let metrics = &*downstream.shared().metrics;
-        let upstream = route.backends.pick().ok_or(ProxyError::NoEndpoint)?;
         let mut last = ProxyError::NoEndpoint;
-        for endpoint in upstream.in_turn() {
+        for endpoint in upstream.from(first) {
             let now = Instant::now();
-            exchange.tries(endpoint, now);
+            exchange.tries(upstream, endpoint, now);
+            name_host(upstream, endpoint, request.headers_mut());
             if let Some(mut connection) = idle(endpoint, now) {
                 metrics.upstream.reuses.inc();
                 let again = Again::of(&request);
@@ -75,6 +76,15 @@ pub(super) fn forward(
             }
         }
         Err(last)
+    }
+}
+
+/// Sets `Host` where it is the endpoint's.
+pub(super) fn name_host(upstream: &Upstream, endpoint: &Endpoint, headers: &mut HeaderMap) {
+    if upstream.host == Host::Node
+        && let Some(host) = endpoint.host()
+    {
+        headers.insert(HOST, host);
     }
 }
 
@@ -197,9 +207,10 @@ fn failed(mut error: TrySendError<Request<Body>>) -> (ProxyError, Option<Request
 }
 
 impl Exchange {
-    /// Notes that `endpoint` is tried, `now`.
-    pub(super) fn tries(&mut self, endpoint: &Arc<Endpoint>, now: Instant) {
+    /// Notes that `endpoint` of `upstream` is tried, `now`.
+    pub(super) fn tries(&mut self, upstream: &Upstream, endpoint: &Arc<Endpoint>, now: Instant) {
         self.upstream_started.get_or_insert(now.into_std());
         self.endpoint = Some(endpoint.clone());
+        self.under_way = upstream.occupy(endpoint);
     }
 }

@@ -7,6 +7,7 @@
 //! loaded once per handshake and once per request, never held across an await: a connection lives through any number.
 
 mod access_log;
+mod affinity;
 mod authorize;
 mod connection;
 mod downstream;

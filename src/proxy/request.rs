@@ -15,9 +15,10 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Deadlines, forward};
 use super::response::ResponseBody;
-use super::{headers, host, path, record, upgrade};
+use super::{affinity, headers, host, path, record, upgrade};
 use crate::body::{Body, Upload};
-use crate::snapshot::{Connection, RequestFacts, Route};
+use crate::model::Timeouts;
+use crate::snapshot::{Connection, Host, RequestFacts, Upstream};
 
 /// The client gets no answer: hyper closes an HTTP/1 connection for it, and resets an HTTP/2 stream.
 #[derive(Debug, thiserror::Error)]
@@ -35,13 +36,13 @@ pub(super) fn serve(
     let routed = route(&mut exchange, request);
     async move {
         let mut response = match routed {
-            Ok(Routed::Forward { deadlines, request, route, upload }) => {
-                let answer = forward(&mut exchange, &route, request, upload.as_deref(), deadlines).await;
+            Ok(Routed::Forward { deadlines, first, request, upload, upstream }) => {
+                let answer = forward(&mut exchange, (&upstream, first), request, upload.as_deref(), deadlines).await;
                 forwarded(exchange, answer, deadlines)
             }
-            Ok(Routed::Upgrade { downstream, request, route }) => {
+            Ok(Routed::Upgrade { downstream, first, request, timeouts, upstream }) => {
                 // Boxed, because its state is large and rarely needed.
-                Box::pin(upgrade::websocket(exchange, downstream, request, route)).await
+                Box::pin(upgrade::websocket(exchange, downstream, request, (upstream, first), timeouts)).await
             }
             Err(error) if error.is_silent() => return Err(silenced(exchange, &error)),
             Err(error) => failed(exchange, &error),
@@ -74,8 +75,20 @@ const OWN_HOPS: usize = 8;
 
 /// What to do with a request.
 enum Routed {
-    Forward { deadlines: Deadlines, request: Request<Body>, route: Arc<Route>, upload: Option<Arc<Upload>> },
-    Upgrade { downstream: OnUpgrade, request: Request<Body>, route: Arc<Route> },
+    Forward {
+        deadlines: Deadlines,
+        first: usize,
+        request: Request<Body>,
+        upload: Option<Arc<Upload>>,
+        upstream: Arc<Upstream>,
+    },
+    Upgrade {
+        downstream: OnUpgrade,
+        first: usize,
+        request: Request<Body>,
+        timeouts: Timeouts,
+        upstream: Arc<Upstream>,
+    },
 }
 
 /// The decisions, all of them from one snapshot and without waiting: for whom, whether, and where to.
@@ -115,13 +128,17 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
         target: exchange.path(),
     };
     let route = snapshot.route(&facts).cloned().ok_or(ProxyError::NotFound)?;
-    exchange.route = Some(route.clone());
+    let (of_route, upstream, websocket) = (route.timeouts, route.backends.pick().cloned(), route.websocket);
+    exchange.route = Some(route);
     if headers::own_hops(&parts.headers) > OWN_HOPS {
         return Err(ProxyError::Loop);
     }
 
-    exchange.entry = downstream.used_for(&snapshot, &host, route.websocket);
-    let upgrade = if route.websocket && upgrade::is_websocket(&parts) { parts.extensions.remove() } else { None };
+    exchange.entry = downstream.used_for(&snapshot, &host, websocket);
+    let upstream = upstream.ok_or(ProxyError::NoEndpoint)?;
+    let timeouts = upstream.timeouts.unwrap_or(of_route);
+    let first = upstream.first(|key| affinity::hash_of(key, &parts, &host, &path, &downstream.ip));
+    let upgrade = if websocket && upgrade::is_websocket(&parts) { parts.extensions.remove() } else { None };
     parts.extensions.clear();
     let (body, upload) = if body.is_end_stream() {
         (Body::Empty, None)
@@ -129,6 +146,7 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
         let upload = Arc::new(Upload::new(headers::strip_trailers, snapshot.identity_headers.clone()));
         (Body::Upload(body, upload.clone()), Some(upload))
     };
+    let sent = if let Host::Rewrite(host) = &upstream.host { host.clone() } else { sent };
     headers::to_upstream(&mut parts, &downstream, &host, sent, &body, &snapshot.identity_headers);
     if let Some(verdict) = &access.verdict {
         parts.headers.extend(verdict.fields.iter().cloned());
@@ -136,10 +154,11 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
     parts.uri = path.into();
     if let Some(downstream) = upgrade {
         upgrade::ask(&mut parts.headers);
-        return Ok(Routed::Upgrade { downstream, request: Request::from_parts(parts, body), route });
+        let request = Request::from_parts(parts, body);
+        return Ok(Routed::Upgrade { downstream, first, request, timeouts, upstream });
     }
-    let deadlines = Deadlines { body: settings.body_timeout, upstream: route.timeouts };
-    Ok(Routed::Forward { deadlines, request: Request::from_parts(parts, body), route, upload })
+    let deadlines = Deadlines { body: settings.body_timeout, upstream: timeouts };
+    Ok(Routed::Forward { deadlines, first, request: Request::from_parts(parts, body), upload, upstream })
 }
 
 /// The upstream's response, as it goes downstream.

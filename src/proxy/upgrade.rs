@@ -10,12 +10,13 @@ use tokio::time::Instant;
 
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::connect;
+use super::forward::{connect, name_host};
 use super::request::{answered, failed};
 use super::response::ResponseBody;
 use super::{headers, tunnel};
 use crate::body::Body;
-use crate::snapshot::Route;
+use crate::model::Timeouts;
+use crate::snapshot::Upstream;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -43,14 +44,15 @@ pub(super) async fn websocket(
     mut exchange: Box<Exchange>,
     downstream: OnUpgrade,
     request: Request<Body>,
-    route: Arc<Route>,
+    (upstream, first): (Arc<Upstream>, usize),
+    timeouts: Timeouts,
 ) -> Response<ResponseBody> {
-    let response = match ask_upstream(&mut exchange, request, &route).await {
+    let response = match ask_upstream(&mut exchange, request, (&upstream, first), timeouts).await {
         Ok(response) => response,
         Err(error) => return failed(exchange, &error),
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let timeout = route.timeouts.read;
+        let timeout = timeouts.read;
         return answered(exchange, response, |body, exchange| ResponseBody::incoming(body, None, exchange, timeout));
     }
     let (mut parts, body) = response.into_parts();
@@ -62,7 +64,7 @@ pub(super) async fn websocket(
     // The task holds the exchange, and with it the connection's place and its part in the drain.
     tokio::spawn(async move {
         let (Ok(downstream), Ok(upstream)) = tokio::join!(downstream, upstream) else { return };
-        let idle = route.timeouts.read.max(route.timeouts.send);
+        let idle = timeouts.read.max(timeouts.send);
         let (down, up) = (TokioIo::new(downstream), TokioIo::new(upstream));
         exchange.complete = tokio::select! {
             ended = tunnel::run(down, up, idle, &mut exchange.bytes) => ended.is_ok(),
@@ -74,18 +76,19 @@ pub(super) async fn websocket(
 
 async fn ask_upstream(
     exchange: &mut Exchange,
-    request: Request<Body>,
-    route: &Route,
+    mut request: Request<Body>,
+    (upstream, first): (&Upstream, usize),
+    timeouts: Timeouts,
 ) -> Result<Response<hyper::body::Incoming>, ProxyError> {
     let downstream = exchange.downstream.clone();
-    let upstream = route.backends.pick().ok_or(ProxyError::NoEndpoint)?;
     let mut last = ProxyError::NoEndpoint;
-    for endpoint in upstream.in_turn() {
-        exchange.tries(endpoint, Instant::now());
-        match connect(endpoint, route.timeouts.connect, &downstream.shared().metrics).await {
+    for endpoint in upstream.from(first) {
+        exchange.tries(upstream, endpoint, Instant::now());
+        name_host(upstream, endpoint, request.headers_mut());
+        match connect(endpoint, timeouts.connect, &downstream.shared().metrics).await {
             Ok(connection) => {
                 let mut sender = connection.detach();
-                return match tokio::time::timeout(route.timeouts.read, sender.send_request(request)).await {
+                return match tokio::time::timeout(timeouts.read, sender.send_request(request)).await {
                     Ok(response) => response.map_err(ProxyError::Upstream),
                     Err(_) => Err(ProxyError::ReadTimeout),
                 };

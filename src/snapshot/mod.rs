@@ -1,6 +1,7 @@
 //! What the proxy reads: one immutable value per published configuration. No Kubernetes type, no PEM, nothing left to
 //! compile at request time.
 
+mod balance;
 mod client_auth;
 mod connection;
 mod current;
@@ -16,6 +17,7 @@ mod upstream;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use balance::hash;
 pub use client_auth::{ClientAuth, PolicyId};
 pub use connection::{Answer, Connection};
 pub use current::Current;
@@ -26,7 +28,7 @@ pub use rejection::Rejection;
 pub use request_facts::RequestFacts;
 pub use routes::{HostRoutes, Mismatch, Route, RouteStats};
 pub use tls::{HostTls, Inputs, Policy, ServerCertificate, dashed, identity_headers};
-pub use upstream::{Address, Backends, Endpoint, Upstream};
+pub use upstream::{Address, Backends, Endpoint, Host, UnderWay, Upstream};
 
 use crate::model::HostName;
 

@@ -20,7 +20,7 @@ pub struct Route {
     pub name: Arc<str>,
     /// Counters; they survive recompilation.
     pub stats: Arc<RouteStats>,
-    /// Deadlines toward the upstream.
+    /// Deadlines toward upstreams that have none of their own.
     pub timeouts: Timeouts,
     /// Whether `Upgrade: websocket` is passed on.
     pub websocket: bool,

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Connection;
+use http::HeaderValue;
+
+use super::{Connection, balance};
+use crate::model::{HashKey, Timeouts};
 use crate::pool::Pool;
 
 /// One address of an upstream with its idle connections. Shared by every upstream and every snapshot that has the address.
@@ -17,13 +20,19 @@ pub struct Endpoint {
     pub idle: Pool<Box<Connection>>,
     /// The address as text, for logs: made once, not per request. Not escaped.
     pub text: Box<str>,
+    under_way: AtomicUsize,
 }
 
 impl Endpoint {
     /// An endpoint without connections.
     pub fn new(address: Address) -> Self {
         let text = address.to_string().into();
-        Self { address, idle: Pool::default(), text }
+        Self { address, idle: Pool::default(), text, under_way: AtomicUsize::new(0) }
+    }
+
+    /// The address as a `Host` field: without the port where that is HTTP's own. `None` where it cannot be one.
+    pub fn host(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(self.text.strip_suffix(":80").unwrap_or(&self.text)).ok()
     }
 }
 
@@ -45,19 +54,78 @@ impl fmt::Display for Address {
     }
 }
 
-/// The endpoints of one backend of a rule, picked in turn.
+/// A request that is under way at an endpoint, as long as this lives.
+#[derive(Debug)]
+pub struct UnderWay(Arc<Endpoint>);
+
+impl UnderWay {
+    fn at(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.under_way.fetch_add(1, Ordering::Relaxed);
+        Self(endpoint)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The `Host` that an upstream is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Host {
+    /// The endpoint's address.
+    Node,
+    /// The client's.
+    #[default]
+    Pass,
+    /// This one.
+    Rewrite(HeaderValue),
+}
+
+/// Which endpoint is tried first.
+#[derive(Debug)]
+enum Balance {
+    /// By what is hashed of a request, and the hashes of the endpoints' addresses.
+    Hash(HashKey, Box<[u64]>),
+    LeastConnections,
+    RoundRobin,
+}
+
+/// The endpoints of one backend of a rule.
 #[derive(Debug)]
 pub struct Upstream {
+    /// How many endpoints a request may try; `usize::MAX` for all.
+    pub attempts: usize,
+    /// The `Host` that is sent.
+    pub host: Host,
     /// `namespace/service:port`, for logs.
     pub name: Arc<str>,
+    /// Deadlines instead of the route's.
+    pub timeouts: Option<Timeouts>,
+    balance: Balance,
     endpoints: Arc<[Arc<Endpoint>]>,
     next: AtomicUsize,
 }
 
 impl Upstream {
-    /// An upstream of these endpoints.
+    /// An upstream of these endpoints, each of which is tried in turn.
     pub fn new(name: Arc<str>, endpoints: Arc<[Arc<Endpoint>]>) -> Self {
-        Self { name, endpoints, next: AtomicUsize::new(0) }
+        let (attempts, balance, next) = (usize::MAX, Balance::RoundRobin, AtomicUsize::new(0));
+        Self { attempts, balance, endpoints, host: Host::Pass, name, next, timeouts: None }
+    }
+
+    /// The upstream with equal requests at the same endpoint.
+    #[must_use]
+    pub fn hashing(self, key: HashKey) -> Self {
+        let nodes = self.endpoints.iter().map(|endpoint| balance::hash(endpoint.text.as_bytes())).collect();
+        Self { balance: Balance::Hash(key, nodes), ..self }
+    }
+
+    /// The upstream with each request at the endpoint that has the fewest under way.
+    #[must_use]
+    pub fn with_least_connections(self) -> Self {
+        Self { balance: Balance::LeastConnections, ..self }
     }
 
     /// The endpoints, sorted by address.
@@ -65,11 +133,29 @@ impl Upstream {
         &self.endpoints
     }
 
-    /// Every endpoint once, starting with the one whose turn it is: the others are for when that cannot be reached.
-    pub fn in_turn(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.endpoints.len()).unwrap_or(0);
-        let (later, first) = self.endpoints.split_at(turn);
-        first.iter().chain(later)
+    /// The place of the endpoint that a request tries first. `hash` gives the [`hash`](balance::hash) of the request's key.
+    pub fn first(&self, hash: impl FnOnce(&HashKey) -> u64) -> usize {
+        let turn = || self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.endpoints.len()).unwrap_or(0);
+        match &self.balance {
+            Balance::Hash(key, nodes) => balance::rendezvous(hash(key), nodes),
+            Balance::LeastConnections => {
+                let loads = self.endpoints.iter().map(|endpoint| endpoint.under_way.load(Ordering::Relaxed));
+                balance::lowest(loads, turn())
+            }
+            Balance::RoundRobin => turn(),
+        }
+    }
+
+    /// The endpoints that a request may try, each once, from the place `first` on: the others are for when that one cannot be
+    /// reached.
+    pub fn from(&self, first: usize) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let (later, first) = self.endpoints.split_at_checked(first).unwrap_or_default();
+        first.iter().chain(later).take(self.attempts)
+    }
+
+    /// Counts a request at `endpoint`, where that decides about others.
+    pub fn occupy(&self, endpoint: &Arc<Endpoint>) -> Option<UnderWay> {
+        matches!(self.balance, Balance::LeastConnections).then(|| UnderWay::at(endpoint.clone()))
     }
 }
 
@@ -77,7 +163,7 @@ impl Upstream {
 #[derive(Debug, Default)]
 pub struct Backends {
     /// Upstream and the sum of all weights up to and including it.
-    upstreams: Vec<(Upstream, u64)>,
+    upstreams: Vec<(Arc<Upstream>, u64)>,
     next: AtomicUsize,
 }
 
@@ -93,7 +179,7 @@ impl Backends {
             .into_iter()
             .map(|(upstream, weight)| {
                 sum += u64::from(weight);
-                (upstream, sum)
+                (Arc::new(upstream), sum)
             })
             .collect();
         Self { upstreams, next: AtomicUsize::new(0) }
@@ -102,13 +188,13 @@ impl Backends {
     /// The upstreams with their weights.
     pub fn iter(&self) -> impl Iterator<Item = (&Upstream, u64)> {
         let before = std::iter::once(0).chain(self.upstreams.iter().map(|(_, sum)| *sum));
-        self.upstreams.iter().zip(before).map(|((upstream, sum), before)| (upstream, sum - before))
+        self.upstreams.iter().zip(before).map(|((upstream, sum), before)| (&**upstream, sum - before))
     }
 
     /// The upstream whose turn it is, by weight; `None` where all weights are 0.
     ///
     /// Over as many turns as the sum of the weights each upstream comes up exactly as often as its weight says.
-    pub fn pick(&self) -> Option<&Upstream> {
+    pub fn pick(&self) -> Option<&Arc<Upstream>> {
         if let [(upstream, sum)] = self.upstreams.as_slice() {
             return (*sum > 0).then_some(upstream);
         }
@@ -154,10 +240,48 @@ mod tests {
     fn endpoints_take_turns() {
         let endpoint = |port| Arc::new(Endpoint::new(Address::Socket(([127, 0, 0, 1], port).into())));
         let upstream = Upstream::new("a".into(), [endpoint(1), endpoint(2)].into());
-        let turn = || upstream.in_turn().map(|endpoint| endpoint.address.to_string()).collect::<Vec<_>>();
+        let order = |upstream: &Upstream| {
+            let first = upstream.first(|_| 0);
+            upstream.from(first).map(|endpoint| endpoint.address.to_string()).collect::<Vec<_>>()
+        };
+        let turn = || order(&upstream);
         assert_eq!(turn(), ["127.0.0.1:1", "127.0.0.1:2"]);
         assert_eq!(turn(), ["127.0.0.1:2", "127.0.0.1:1"]);
         assert_eq!(turn(), ["127.0.0.1:1", "127.0.0.1:2"]);
-        assert_eq!(Upstream::new("b".into(), [].into()).in_turn().count(), 0);
+        let none = || Upstream::new("b".into(), [].into());
+        for empty in [none(), none().hashing(HashKey::Address), none().with_least_connections()] {
+            assert_eq!(order(&empty), [""; 0]);
+        }
+        let once = Upstream { attempts: 1, ..Upstream::new("c".into(), [endpoint(1), endpoint(2)].into()) };
+        assert_eq!(order(&once), ["127.0.0.1:1"]);
+    }
+
+    #[test]
+    fn least_connections_fill_up_and_empty() {
+        let endpoint = |port| Arc::new(Endpoint::new(Address::Socket(([127, 0, 0, 1], port).into())));
+        let upstream =
+            Upstream::new("a".into(), [endpoint(1), endpoint(2), endpoint(3)].into()).with_least_connections();
+        let occupy = || {
+            let first = upstream.first(|_| 0);
+            (first, upstream.occupy(upstream.from(first).next().unwrap()))
+        };
+        let mut busy: Vec<_> = (0..9).map(|_| occupy()).collect();
+        for place in 0..3 {
+            assert_eq!(busy.iter().filter(|(at, _)| *at == place).count(), 3);
+        }
+        busy.retain(|(place, _)| *place != 1);
+        let next: Vec<_> = (0..3).map(|_| occupy()).collect();
+        assert!(next.iter().all(|(place, _)| *place == 1), "{next:?}");
+    }
+
+    #[test]
+    fn an_address_is_a_host_without_the_usual_port() {
+        for (address, host) in [
+            (Address::Socket(([10, 0, 0, 1], 80).into()), "10.0.0.1"),
+            (Address::Socket(([10, 0, 0, 1], 8080).into()), "10.0.0.1:8080"),
+            (Address::Name("a.example".into(), 80), "a.example"),
+        ] {
+            assert_eq!(Endpoint::new(address).host().unwrap(), host);
+        }
     }
 }

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::MANAGER;
 use super::conditions::{conditions, says};
 use super::events::Events;
-use crate::api::{self, ApisixRoute, ApisixTls};
+use crate::api::{self, ApisixRoute, ApisixTls, ApisixUpstream};
 use crate::compile::Report;
 use crate::model::{Kind, ObjectKey, ObjectRef, SourceId};
 
@@ -155,6 +155,7 @@ impl<'a> Writer<'a> {
         let patched = match object.kind {
             Kind::ApisixRoute => patch::<ApisixRoute>(&self.client, &object.key, &wanted).await,
             Kind::ApisixTls => patch::<ApisixTls>(&self.client, &object.key, &wanted).await,
+            Kind::ApisixUpstream => patch::<ApisixUpstream>(&self.client, &object.key, &wanted).await,
             Kind::ConfigMap | Kind::EndpointSlice | Kind::IngressClass | Kind::Secret | Kind::Service => return Ok(()),
         };
         match patched {
@@ -178,6 +179,7 @@ impl<'a> Writer<'a> {
     async fn read(&mut self) {
         let mut written = self.read_kind(Kind::ApisixRoute, |route: ApisixRoute| route.status).await;
         written.append(&mut self.read_kind(Kind::ApisixTls, |tls: ApisixTls| tls.status).await);
+        written.append(&mut self.read_kind(Kind::ApisixUpstream, |upstream: ApisixUpstream| upstream.status).await);
         self.written = written;
     }
 

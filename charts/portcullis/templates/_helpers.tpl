@@ -16,10 +16,10 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- /* What is read and written in a watched namespace. */ -}}
 {{- define "portcullis.rules" -}}
 - apiGroups: [apisix.apache.org]
-  resources: [apisixroutes, apisixtlses]
+  resources: [apisixroutes, apisixtlses, apisixupstreams]
   verbs: [get, list, watch]
 - apiGroups: [apisix.apache.org]
-  resources: [apisixroutes/status, apisixtlses/status]
+  resources: [apisixroutes/status, apisixtlses/status, apisixupstreams/status]
   verbs: [patch]
 - apiGroups: [""]
   resources: [services]

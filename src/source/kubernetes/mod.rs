@@ -46,6 +46,7 @@ pub async fn run(
     let changes = &changes;
     let routes = watches(client, options, Kind::ApisixRoute, &all);
     let tls = watches(client, options, Kind::ApisixTls, &all);
+    let upstreams = watches(client, options, Kind::ApisixUpstream, &all);
     let services = watches(client, options, Kind::Service, &all);
     // A slice without a Service belongs to nobody who could be routed to.
     let slices = watches(client, options, Kind::EndpointSlice, &all.clone().labels(SERVICE_LABEL));
@@ -53,6 +54,7 @@ pub async fn run(
     tokio::join!(
         follow::<api::ApisixRoute, _>(routes, changes, readiness),
         follow::<api::ApisixTls, _>(tls, changes, readiness),
+        follow::<api::ApisixUpstream, _>(upstreams, changes, readiness),
         follow::<api::Service, _>(services, changes, readiness),
         follow::<api::EndpointSlice, _>(slices, changes, readiness),
         follow::<api::IngressClass, _>(classes, changes, readiness),

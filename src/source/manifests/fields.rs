@@ -12,12 +12,14 @@ use serde_json::Value;
 use crate::api::{GROUP, crds};
 use crate::model::{Invalid, Kind};
 
-const KINDS: [(&str, &[&str]); 2] =
-    [("ApisixRoute", &["v2", "v2beta3", "v2beta2", "v2beta1"]), ("ApisixTls", &["v2", "v2beta3", "v1"])];
+const KINDS: [(&str, &[&str]); 3] = [
+    ("ApisixRoute", &["v2", "v2beta3", "v2beta2", "v2beta1"]),
+    ("ApisixTls", &["v2", "v2beta3", "v1"]),
+    ("ApisixUpstream", &["v2", "v2beta3"]),
+];
 
 /// Kinds of the same group that are passed over on purpose.
-const OTHERS: [&str; 5] =
-    ["ApisixClusterConfig", "ApisixConsumer", "ApisixGlobalRule", "ApisixPluginConfig", "ApisixUpstream"];
+const OTHERS: [&str; 4] = ["ApisixClusterConfig", "ApisixConsumer", "ApisixGlobalRule", "ApisixPluginConfig"];
 
 const TOP: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 

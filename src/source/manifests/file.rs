@@ -124,6 +124,10 @@ fn problems(object: &Object) -> Vec<Invalid> {
             }
             Err(why) => vec![why.clone()],
         },
+        Object::ApisixUpstream(observed) => match &observed.value {
+            Ok(upstream) => upstream.settings.as_ref().err().cloned().into_iter().collect(),
+            Err(why) => vec![why.clone()],
+        },
         Object::EndpointSlice(observed) => whole(observed),
         Object::IngressClass(observed) => whole(observed),
         Object::ConfigMap(observed) | Object::Secret(observed) => whole(observed),

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::api::Timeout;
+use crate::model::{Invalid, Timeouts};
+
 /// Longer than any deadline that is meant, short enough that no clock overflows.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -9,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 ///
 /// # Errors
 /// A sentence about what is wrong. Zero and negative durations are refused: as a deadline they would fail every request.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration such as `60s`, `1m30s` or `500ms`");
     let mut rest = text;
     let mut seconds = 0.0;
@@ -38,6 +41,25 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         Ok(duration) if duration <= LONGEST => Ok(duration),
         _ => Err(format!("`{text}` is longer than a year")),
     }
+}
+
+/// Reads the deadlines of `timeout`; `None` where there are none. Those left out beside others have their defaults.
+///
+/// # Errors
+/// When one is no duration; `field` is the path of `timeout`.
+pub(super) fn timeouts(timeout: Option<Timeout>, field: &str) -> Result<Option<Timeouts>, Invalid> {
+    let Some(Timeout { connect, read, send }) = timeout else { return Ok(None) };
+    let mut timeouts = Timeouts::default();
+    for (name, text, value) in [
+        ("connect", connect, &mut timeouts.connect),
+        ("read", read, &mut timeouts.read),
+        ("send", send, &mut timeouts.send),
+    ] {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            *value = duration(&text).map_err(|message| Invalid::spec(format!("{field}.{name}"), message))?;
+        }
+    }
+    Ok(Some(timeouts))
 }
 
 #[cfg(test)]

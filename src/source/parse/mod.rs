@@ -8,6 +8,7 @@ mod json;
 mod route;
 mod service;
 mod tls;
+mod upstream;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -52,6 +53,7 @@ pub fn from_json(kind: Kind, json: Value) -> Result<(ObjectKey, Object), Invalid
     match kind {
         Kind::ApisixRoute => read::<api::ApisixRoute>(json),
         Kind::ApisixTls => read::<api::ApisixTls>(json),
+        Kind::ApisixUpstream => read::<api::ApisixUpstream>(json),
         Kind::ConfigMap => read::<api::ConfigMap>(json),
         Kind::EndpointSlice => read::<api::EndpointSlice>(json),
         Kind::IngressClass => read::<api::IngressClass>(json),
@@ -65,6 +67,7 @@ pub fn kind(api_version: &str, kind: &str) -> Option<Kind> {
     match (api_version, kind) {
         (ours, "ApisixRoute") => version_of(ours, &["v2", "v2beta3", "v2beta2", "v2beta1"], Kind::ApisixRoute),
         (ours, "ApisixTls") => version_of(ours, &["v2", "v2beta3", "v1"], Kind::ApisixTls),
+        (ours, "ApisixUpstream") => version_of(ours, &["v2", "v2beta3"], Kind::ApisixUpstream),
         ("discovery.k8s.io/v1", "EndpointSlice") => Some(Kind::EndpointSlice),
         ("networking.k8s.io/v1", "IngressClass") => Some(Kind::IngressClass),
         ("v1", "ConfigMap") => Some(Kind::ConfigMap),

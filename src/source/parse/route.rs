@@ -9,14 +9,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use self::expressions::expressions;
-use super::duration::duration;
+use super::duration::timeouts;
 use super::{Observe, json};
-use crate::api::{
-    ApisixRoute, ApisixRouteSpec, Authentication, Backend, HttpMatch, HttpRule, IntOrString, Plugin, Timeout,
-};
+use crate::api::{ApisixRoute, ApisixRouteSpec, Authentication, Backend, HttpMatch, HttpRule, IntOrString, Plugin};
 use crate::model::{
     BackendRef, Conditions, Granularity, HostPattern, Invalid, Kind, Methods, Network, PathPattern, PortRef, Route,
-    Rule, Timeouts,
+    Rule,
 };
 use crate::world::{Object, Observed};
 
@@ -105,7 +103,7 @@ fn rule(rule: HttpRule, field: &str) -> Result<Rule, Invalid> {
         name: name.into(),
         paths,
         priority: priority.unwrap_or(0),
-        timeouts: timeouts(timeout.unwrap_or_default(), &format!("{field}.timeout"))?,
+        timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
         websocket: websocket.unwrap_or(false),
     })
 }
@@ -253,21 +251,6 @@ fn port(port: Option<IntOrString>) -> Result<PortRef, String> {
             Err(_) => Ok(PortRef::Name(name.into())),
         },
     }
-}
-
-fn timeouts(timeout: Timeout, field: &str) -> Result<Timeouts, Invalid> {
-    let mut timeouts = Timeouts::default();
-    let Timeout { connect, read, send } = timeout;
-    for (name, text, value) in [
-        ("connect", connect, &mut timeouts.connect),
-        ("read", read, &mut timeouts.read),
-        ("send", send, &mut timeouts.send),
-    ] {
-        if let Some(text) = text.filter(|text| !text.is_empty()) {
-            *value = duration(&text).map_err(|message| Invalid::spec(format!("{field}.{name}"), message))?;
-        }
-    }
-    Ok(timeouts)
 }
 
 #[cfg(test)]

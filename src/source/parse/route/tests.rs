@@ -26,7 +26,7 @@ fn a_rule_has_apisix_defaults() {
     let route = parse(with("/priority", json!(null))).unwrap();
     let rule = &route.rules[0];
     assert_eq!((rule.priority, rule.websocket, rule.methods), (0, false, Methods::ANY));
-    assert_eq!(rule.timeouts, Timeouts::default());
+    assert_eq!(rule.timeouts, None);
     let backend = BackendRef {
         granularity: Granularity::Endpoint,
         port: PortRef::Number(80),
@@ -66,7 +66,7 @@ fn ports_are_numbers_or_names() {
 
 #[test]
 fn timeouts_left_out_are_a_minute() {
-    let timeouts = parse(with("/timeout", json!({"read": "1m30s"}))).unwrap().rules[0].timeouts;
+    let timeouts = parse(with("/timeout", json!({"read": "1m30s"}))).unwrap().rules[0].timeouts.unwrap();
     assert_eq!((timeouts.read, timeouts.send), (Duration::from_secs(90), Duration::from_secs(60)));
 }
 

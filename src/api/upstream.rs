@@ -1,0 +1,105 @@
+//! The spec of an ApisixUpstream: one shape that holds the fields of v2beta3 and v2.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::route::Timeout;
+use super::schema;
+use super::status::Status;
+
+/// How requests are sent to the Service of the same namespace and name.
+#[derive(Clone, Debug, Default, PartialEq, CustomResource, Deserialize, Serialize, JsonSchema)]
+#[kube(
+    group = "apisix.apache.org",
+    version = "v2",
+    kind = "ApisixUpstream",
+    root = "ApisixUpstreamDefinition",
+    doc = "An ApisixUpstream: how requests are sent to the Service of the same namespace and name.",
+    plural = "apisixupstreams",
+    shortname = "au",
+    namespaced,
+    status = "Status"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ApisixUpstreamSpec {
+    /// Nodes that are no Service. Not served: an object that sets them is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")] // `schema_with` hides that the type is optional
+    #[schemars(schema_with = "schema::any")]
+    pub external_nodes: Option<Value>,
+    /// The IngressClass of the controller that serves this object; the default class where it is left out.
+    #[schemars(length(max = 253))]
+    pub ingress_class_name: Option<String>,
+    /// Settings of single ports: each replaces all of the object's for that port.
+    #[schemars(length(max = 256))]
+    pub port_level_settings: Option<Vec<PortSettings>>,
+    /// Settings of every other port.
+    #[serde(flatten)]
+    pub settings: UpstreamSettings,
+}
+
+/// The settings of one port of the Service.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+pub struct PortSettings {
+    /// The Service's port.
+    #[schemars(required, range(min = 1, max = 65535))]
+    pub port: Option<i64>,
+    /// Its settings.
+    #[serde(flatten)]
+    pub settings: UpstreamSettings,
+}
+
+/// How requests are sent.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamSettings {
+    /// Another service registry. Not served: an object that sets it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")] // as above, and so below
+    #[schemars(schema_with = "schema::any")]
+    pub discovery: Option<Value>,
+    /// Health checks. Not served: an object that sets them is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any")]
+    pub health_check: Option<Value>,
+    /// Which endpoint gets a request; `roundrobin` where it is left out.
+    pub loadbalancer: Option<LoadBalancer>,
+    /// The `Host` that is sent: the client's (`pass`, the default), the endpoint's (`node`), or `upstreamHost` (`rewrite`).
+    #[schemars(extend("enum" = ["pass", "node", "rewrite"]))]
+    pub pass_host: Option<String>,
+    /// How many other endpoints are tried where one cannot be connected to; every endpoint where it is left out.
+    #[schemars(range(min = 0))]
+    pub retries: Option<i64>,
+    /// The protocol. `http` is served: an object that sets another is refused.
+    #[schemars(extend("enum" = ["http", "https", "grpc", "grpcs", "tcp", "tls", "udp"]))]
+    pub scheme: Option<String>,
+    /// Groups of endpoints by label. Not served: an object that sets them is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any")]
+    pub subsets: Option<Value>,
+    /// Deadlines of routes that have none of their own; 60s each where left out.
+    pub timeout: Option<Timeout>,
+    /// A client certificate. Not served: an object that sets it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any")]
+    pub tls_secret: Option<Value>,
+    /// The `Host` of `passHost: rewrite`.
+    #[schemars(length(max = 255))]
+    pub upstream_host: Option<String>,
+}
+
+/// Which endpoint gets a request.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancer {
+    /// What `chash` hashes: `vars` (the default), `header` or `cookie`. Others are refused.
+    #[schemars(extend("enum" = ["vars", "header", "cookie", "consumer", "vars_combinations"]))]
+    pub hash_on: Option<String>,
+    /// The name of the variable, header or cookie.
+    #[schemars(length(max = 253))]
+    pub key: Option<String>,
+    /// `roundrobin`, `least_conn` or `chash`. `ewma` is refused.
+    #[serde(rename = "type")]
+    #[schemars(required, extend("enum" = ["roundrobin", "chash", "ewma", "least_conn"]))]
+    pub kind: Option<String>,
+}

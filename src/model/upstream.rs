@@ -1,0 +1,80 @@
+//! Upstreams as ApisixUpstreams describe them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Invalid, Timeouts};
+
+/// One ApisixUpstream. It speaks for the Service of the same namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// `spec.ingressClassName`.
+    pub class: Option<Arc<str>>,
+    /// The settings, or why none of them can be used.
+    pub settings: Result<SettingsByPort, Invalid>,
+}
+
+/// The settings of every port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsByPort {
+    /// The settings of every port that `ports` does not have.
+    pub default: UpstreamSettings,
+    /// `spec.portLevelSettings` by port. They replace `default` as a whole.
+    pub ports: BTreeMap<u16, UpstreamSettings>,
+}
+
+/// How requests are sent to the endpoints of a Service's port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// Which endpoint gets a request.
+    pub balancing: Balancing,
+    /// The `Host` that is sent.
+    pub host: PassHost,
+    /// How many other endpoints are tried where one cannot be connected to; `None` for all of them (APISIX).
+    pub retries: Option<usize>,
+    /// Deadlines of routes that have none of their own.
+    pub timeouts: Option<Timeouts>,
+}
+
+/// `loadbalancer`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Balancing {
+    /// Equal requests to the same endpoint (`chash`).
+    Hash(HashKey),
+    /// The endpoint with the fewest requests under way (`least_conn`).
+    LeastConnections,
+    /// Each in turn.
+    #[default]
+    RoundRobin,
+}
+
+/// What is hashed of a request. Where the request has no such thing, its client's address is (APISIX).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashKey {
+    /// The client's address (`remote_addr`).
+    Address,
+    /// A parameter of the query, as it is written (`arg_NAME`).
+    Argument(Arc<str>),
+    /// A cookie.
+    Cookie(Arc<str>),
+    /// A header; the name is in lower case.
+    Header(Arc<str>),
+    /// The host in normal form (`host`).
+    Host,
+    /// The path (`uri`).
+    Path,
+    /// Path and query (`request_uri`).
+    Target,
+}
+
+/// `passHost`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PassHost {
+    /// The endpoint's address, with its port where that is not 80.
+    Node,
+    /// The client's.
+    #[default]
+    Pass,
+    /// This one.
+    Rewrite(Arc<str>),
+}

@@ -1,0 +1,281 @@
+//! ApisixUpstream to [`ServiceSettings`].
+//!
+//! What this version does not serve refuses the whole object, and with it the backends that it speaks for: a Service that
+//! is to be reached by TLS must not be sent plain text.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue};
+use serde_json::Value;
+
+use super::duration::timeouts;
+use super::service::number;
+use super::{Observe, json};
+use crate::api::{self, ApisixUpstream, ApisixUpstreamSpec, LoadBalancer, PortSettings};
+use crate::model::{Balancing, HashKey, Invalid, Kind, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
+use crate::world::{Object, Observed};
+
+impl Observe for ApisixUpstream {
+    const KIND: Kind = Kind::ApisixUpstream;
+
+    type Model = ServiceSettings;
+
+    fn parse(self) -> Result<ServiceSettings, Invalid> {
+        // Read apart from the rest: another controller's object may hold what only that one serves.
+        let class = self.spec["ingressClassName"].as_str().filter(|name| !name.is_empty()).map(Arc::from);
+        Ok(ServiceSettings { class, settings: by_port(self.spec) })
+    }
+
+    fn wrap(observed: Observed<ServiceSettings>) -> Object {
+        Object::ApisixUpstream(observed)
+    }
+}
+
+fn by_port(spec: Value) -> Result<SettingsByPort, Invalid> {
+    // Without a spec the object says nothing, and every default holds.
+    let spec = if spec.is_null() { Value::Object(serde_json::Map::new()) } else { spec };
+    let ApisixUpstreamSpec { external_nodes, ingress_class_name: _, port_level_settings, settings } =
+        json::read(spec, "spec")?;
+    refuse("spec", "externalNodes", external_nodes.as_ref())?;
+    let mut ports = BTreeMap::new();
+    for (index, PortSettings { port, settings }) in port_level_settings.unwrap_or_default().into_iter().enumerate() {
+        let field = format!("spec.portLevelSettings[{index}]");
+        let port = number(port, format!("{field}.port"))?;
+        if ports.insert(port, read(settings, &field)?).is_some() {
+            return Err(Invalid::spec(format!("{field}.port"), format!("{port} is in the list already")));
+        }
+    }
+    Ok(SettingsByPort { default: read(settings, "spec")?, ports })
+}
+
+fn read(settings: api::UpstreamSettings, field: &str) -> Result<UpstreamSettings, Invalid> {
+    let api::UpstreamSettings {
+        discovery,
+        health_check,
+        loadbalancer,
+        pass_host,
+        retries,
+        scheme,
+        subsets,
+        timeout,
+        tls_secret,
+        upstream_host,
+    } = settings;
+    for (name, value) in
+        [("discovery", discovery), ("healthCheck", health_check), ("subsets", subsets), ("tlsSecret", tls_secret)]
+    {
+        refuse(field, name, value.as_ref())?;
+    }
+    if let Some(scheme) = scheme.filter(|scheme| !matches!(scheme.as_str(), "" | "http")) {
+        let message = format!("`{scheme}` is not served, only `http`");
+        return Err(Invalid::unsupported(format!("{field}.scheme"), message));
+    }
+    let retries = match retries {
+        None => None,
+        Some(retries) => Some(
+            usize::try_from(retries)
+                .map_err(|_| Invalid::spec(format!("{field}.retries"), format!("{retries} must not be negative")))?,
+        ),
+    };
+    Ok(UpstreamSettings {
+        balancing: balancing(loadbalancer.unwrap_or_default(), &format!("{field}.loadbalancer"))?,
+        host: host(pass_host.as_deref().unwrap_or_default(), upstream_host.as_deref().unwrap_or_default(), field)?,
+        retries,
+        timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
+    })
+}
+
+/// Refuses a field that is set: empty lists and objects are not.
+fn refuse(field: &str, name: &str, value: Option<&Value>) -> Result<(), Invalid> {
+    match value {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::Array(list)) if list.is_empty() => Ok(()),
+        Some(_) => Err(Invalid::unsupported(format!("{field}.{name}"), format!("{name} is not served"))),
+    }
+}
+
+fn balancing(balancer: LoadBalancer, field: &str) -> Result<Balancing, Invalid> {
+    let LoadBalancer { hash_on, key, kind } = balancer;
+    match kind.as_deref().unwrap_or_default() {
+        "" | "roundrobin" => Ok(Balancing::RoundRobin),
+        "least_conn" => Ok(Balancing::LeastConnections),
+        "chash" => {
+            hash_key(hash_on.as_deref().unwrap_or_default(), key.unwrap_or_default(), field).map(Balancing::Hash)
+        }
+        "ewma" => Err(Invalid::unsupported(format!("{field}.type"), "`ewma` is not served; `least_conn` comes close")),
+        other => {
+            Err(Invalid::spec(format!("{field}.type"), format!("`{other}` is none of roundrobin, least_conn, chash")))
+        }
+    }
+}
+
+fn hash_key(hash_on: &str, key: String, field: &str) -> Result<HashKey, Invalid> {
+    let header = |name: &str| {
+        let name = HeaderName::try_from(name);
+        let name = name.map_err(|_| Invalid::spec(format!("{field}.key"), format!("`{key}` names no header")))?;
+        Ok(HashKey::Header(name.as_str().into()))
+    };
+    match hash_on {
+        "header" => header(&key),
+        "cookie" if key.is_empty() => Err(Invalid::spec(format!("{field}.key"), "must name a cookie")),
+        "cookie" => Ok(HashKey::Cookie(key.into())),
+        "consumer" | "vars_combinations" => {
+            Err(Invalid::unsupported(format!("{field}.hashOn"), format!("`{hash_on}` is not served")))
+        }
+        "" | "vars" => match key.as_str() {
+            "remote_addr" => Ok(HashKey::Address),
+            "host" => Ok(HashKey::Host),
+            "uri" => Ok(HashKey::Path),
+            "request_uri" => Ok(HashKey::Target),
+            "" => Err(Invalid::spec(format!("{field}.key"), "must name a variable, such as `remote_addr`")),
+            other => match other.split_once('_') {
+                Some(("arg", name)) if !name.is_empty() => Ok(HashKey::Argument(name.into())),
+                Some(("cookie", name)) if !name.is_empty() => Ok(HashKey::Cookie(name.into())),
+                Some(("http", name)) => header(&name.replace('_', "-")),
+                _ => {
+                    let message = format!("the variable `{other}` is not served");
+                    Err(Invalid::unsupported(format!("{field}.key"), message))
+                }
+            },
+        },
+        other => Err(Invalid::spec(format!("{field}.hashOn"), format!("`{other}` is none of vars, header, cookie"))),
+    }
+}
+
+fn host(pass: &str, rewrite: &str, field: &str) -> Result<PassHost, Invalid> {
+    match pass {
+        "" | "pass" => Ok(PassHost::Pass),
+        "node" => Ok(PassHost::Node),
+        "rewrite" => {
+            let valid = rewrite.parse::<Authority>().is_ok_and(|host| !host.as_str().contains('@'));
+            if !valid || HeaderValue::from_str(rewrite).is_err() {
+                let message = format!("`{rewrite}` is no host, which `passHost: rewrite` needs");
+                return Err(Invalid::spec(format!("{field}.upstreamHost"), message));
+            }
+            Ok(PassHost::Rewrite(rewrite.into()))
+        }
+        other => Err(Invalid::spec(format!("{field}.passHost"), format!("`{other}` is none of pass, node, rewrite"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::Reason;
+
+    fn object(spec: Value) -> ServiceSettings {
+        ApisixUpstream { spec, ..ApisixUpstream::default() }.parse().unwrap()
+    }
+
+    fn parse(spec: Value) -> Result<SettingsByPort, Invalid> {
+        object(spec).settings
+    }
+
+    #[test]
+    fn what_is_left_out_has_apisix_defaults() {
+        for spec in [Value::Null, json!({}), json!({"scheme": "http", "subsets": []})] {
+            let settings = parse(spec).unwrap();
+            assert_eq!(settings.ports.len(), 0);
+            assert_eq!(settings.default, UpstreamSettings::default());
+        }
+    }
+
+    #[test]
+    fn a_port_has_settings_of_its_own() {
+        let spec = json!({
+            "retries": 0, "timeout": {"connect": "1s"},
+            "portLevelSettings": [{"port": 80, "loadbalancer": {"type": "least_conn"}, "passHost": "node"}],
+        });
+        let settings = parse(spec).unwrap();
+        assert_eq!(settings.default.retries, Some(0));
+        let timeouts = settings.default.timeouts.unwrap();
+        assert_eq!((timeouts.connect, timeouts.read), (Duration::from_secs(1), Duration::from_secs(60)));
+        let port = &settings.ports[&80];
+        assert_eq!((&port.balancing, &port.host), (&Balancing::LeastConnections, &PassHost::Node));
+        assert_eq!((port.retries, port.timeouts), (None, None), "the object's own do not count for the port");
+    }
+
+    #[test]
+    fn the_class_is_read_whatever_the_rest_holds() {
+        let other = object(json!({"ingressClassName": "other", "scheme": "https", "retries": "many"}));
+        assert_eq!(other.class.as_deref(), Some("other"));
+        assert!(other.settings.is_err());
+        assert_eq!(object(json!({"ingressClassName": ""})).class, None);
+    }
+
+    #[test]
+    fn every_hash_key_is_read() {
+        for (on, key, expected) in [
+            ("vars", "remote_addr", HashKey::Address),
+            ("vars", "host", HashKey::Host),
+            ("vars", "uri", HashKey::Path),
+            ("vars", "request_uri", HashKey::Target),
+            ("vars", "arg_user", HashKey::Argument("user".into())),
+            ("vars", "cookie_a_b", HashKey::Cookie("a_b".into())),
+            ("vars", "http_x_user", HashKey::Header("x-user".into())),
+            ("header", "X-User", HashKey::Header("x-user".into())),
+            ("cookie", "session", HashKey::Cookie("session".into())),
+        ] {
+            let balancer = json!({"type": "chash", "hashOn": on, "key": key});
+            assert_eq!(parse(json!({"loadbalancer": balancer})).unwrap().default.balancing, Balancing::Hash(expected));
+        }
+    }
+
+    #[test]
+    fn what_is_not_served_is_refused_by_name() {
+        for (spec, field, reason) in [
+            (json!({"scheme": "https"}), "spec.scheme", Reason::Unsupported),
+            (json!({"scheme": "grpc"}), "spec.scheme", Reason::Unsupported),
+            (json!({"healthCheck": {}}), "spec.healthCheck", Reason::Unsupported),
+            (json!({"subsets": [{"name": "a"}]}), "spec.subsets", Reason::Unsupported),
+            (json!({"tlsSecret": {"name": "a"}}), "spec.tlsSecret", Reason::Unsupported),
+            (json!({"discovery": {"type": "dns"}}), "spec.discovery", Reason::Unsupported),
+            (json!({"externalNodes": [{"name": "a"}]}), "spec.externalNodes", Reason::Unsupported),
+            (json!({"loadbalancer": {"type": "ewma"}}), "spec.loadbalancer.type", Reason::Unsupported),
+            (json!({"loadbalancer": {"type": "best"}}), "spec.loadbalancer.type", Reason::InvalidSpec),
+            (
+                json!({"loadbalancer": {"type": "chash", "hashOn": "consumer"}}),
+                "spec.loadbalancer.hashOn",
+                Reason::Unsupported,
+            ),
+            (json!({"loadbalancer": {"type": "chash"}}), "spec.loadbalancer.key", Reason::InvalidSpec),
+            (
+                json!({"loadbalancer": {"type": "chash", "key": "server_name"}}),
+                "spec.loadbalancer.key",
+                Reason::Unsupported,
+            ),
+            (
+                json!({"loadbalancer": {"type": "chash", "hashOn": "header", "key": "a b"}}),
+                "spec.loadbalancer.key",
+                Reason::InvalidSpec,
+            ),
+            (json!({"retries": -1}), "spec.retries", Reason::InvalidSpec),
+            (json!({"retries": "1"}), "spec", Reason::InvalidSpec),
+            (json!({"timeout": {"read": "0s"}}), "spec.timeout.read", Reason::InvalidSpec),
+            (json!({"passHost": "rewrite"}), "spec.upstreamHost", Reason::InvalidSpec),
+            (json!({"passHost": "rewrite", "upstreamHost": "a@b"}), "spec.upstreamHost", Reason::InvalidSpec),
+            (json!({"passHost": "rewrite", "upstreamHost": "a/b"}), "spec.upstreamHost", Reason::InvalidSpec),
+            (json!({"passHost": "mine"}), "spec.passHost", Reason::InvalidSpec),
+            (json!({"portLevelSettings": [{"port": 0}]}), "spec.portLevelSettings[0].port", Reason::InvalidSpec),
+            (
+                json!({"portLevelSettings": [{"port": 80}, {"port": 80}]}),
+                "spec.portLevelSettings[1].port",
+                Reason::InvalidSpec,
+            ),
+            (
+                json!({"portLevelSettings": [{"port": 80, "scheme": "https"}]}),
+                "spec.portLevelSettings[0].scheme",
+                Reason::Unsupported,
+            ),
+        ] {
+            let invalid = parse(spec.clone()).unwrap_err();
+            assert_eq!((invalid.field.as_str(), invalid.reason), (field, reason), "{spec}: {invalid}");
+        }
+    }
+}
