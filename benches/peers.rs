@@ -1,4 +1,4 @@
-//! Portcullis beside Debian's nginx on this machine: the CPU time of requests and handshakes, and memory.
+//! Portcullis beside Debian's nginx and a naive proxy on this machine: the CPU time of requests and handshakes, and memory.
 //!
 //! `cargo bench --bench peers` measures; README.md in this folder says what and how. A wrong answer ends the run with exit
 //! code 1; no figure ever does.
@@ -15,6 +15,8 @@ mod instructions;
 mod load;
 #[path = "peers/memory.rs"]
 mod memory;
+#[path = "peers/naive.rs"]
+mod naive;
 #[path = "peers/nginx.rs"]
 mod nginx;
 #[path = "peers/portcullis.rs"]
@@ -32,7 +34,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::load::{Scenario, measure};
 use crate::server::{Peer, Scene, Server};
@@ -44,13 +46,13 @@ const SERVER_CPU: &str = "0";
 /// The CPU of this process: the client and the backend.
 const CLIENT_CPU: &str = "1";
 
-/// Compares Portcullis with Debian's nginx.
+/// Compares Portcullis with Debian's nginx, and with the least that a proxy of its libraries can be.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Counts instructions under valgrind instead of measuring time and memory.
     #[arg(long)]
     instructions: bool,
-    /// Measures one of the two alone.
+    /// Measures one of the servers alone.
     #[arg(long)]
     only: Option<Peer>,
     /// Writes callgrind profiles of every scenario into this folder instead, for `callgrind_annotate`.
@@ -71,6 +73,8 @@ struct Arguments {
     /// What `cargo bench` passes, and `cargo test --all-targets` does not.
     #[arg(long, hide = true)]
     bench: bool,
+    #[command(flatten)]
+    naive: naive::Options,
 }
 
 impl Arguments {
@@ -89,8 +93,12 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Some(served) = arguments.naive.serve() {
+        return runtime.block_on(served); // pinned by the process that measures
+    }
     pin()?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(&arguments))
+    runtime.block_on(run(&arguments))
 }
 
 /// Keeps this process off the servers' CPU; its threads, should it ever have any, inherit that.
@@ -107,7 +115,7 @@ fn pin() -> anyhow::Result<()> {
 }
 
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let peers: Vec<Peer> = arguments.only.map_or_else(|| vec![Peer::Nginx, Peer::Portcullis], |only| vec![only]);
+    let peers: Vec<Peer> = arguments.only.map_or_else(|| Peer::value_variants().to_vec(), |only| vec![only]);
     let scene = Scene::new(backend::start().await?)?;
     for peer in &peers {
         println!("{peer}: {}", peer.version()?);

@@ -1,4 +1,4 @@
-//! A server of either kind, ready and checked.
+//! A server of any kind, ready and checked.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,12 +16,13 @@ use tokio::time::{Instant, sleep};
 use crate::authority::{Certificates, Identity};
 use crate::client::{Client, Protocol};
 use crate::process::Process;
-use crate::{nginx, portcullis};
+use crate::{naive, nginx, portcullis};
 
 /// The servers compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Peer {
     Nginx,
+    Naive,
     Portcullis,
 }
 
@@ -30,6 +31,7 @@ impl Peer {
     pub(crate) fn version(self) -> anyhow::Result<String> {
         match self {
             Self::Nginx => nginx::version(),
+            Self::Naive => Ok(naive::version()),
             Self::Portcullis => portcullis::version(),
         }
     }
@@ -39,6 +41,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nginx => "nginx",
+            Self::Naive => "naive",
             Self::Portcullis => "portcullis",
         })
     }
@@ -85,6 +88,7 @@ impl Server {
         let address = free_address()?;
         let launch = match peer {
             Peer::Nginx => nginx::launch(folder.path(), address, scene)?,
+            Peer::Naive => naive::launch(folder.path(), address, scene)?,
             Peer::Portcullis => portcullis::launch(folder.path(), address, scene)?,
         };
         let mut command = valgrind.to_vec();
@@ -102,9 +106,12 @@ impl Server {
             sleep(Duration::from_millis(20)).await;
         }
         refused(&client(None)?).await.with_context(|| format!("{peer} and no certificate"))?;
-        refused(&client(Some(&scene.certificates.stranger))?)
-            .await
-            .with_context(|| format!("{peer} and a stranger"))?;
+        if peer != Peer::Naive {
+            // The naive proxy breaks the handshake off.
+            refused(&client(Some(&scene.certificates.stranger))?)
+                .await
+                .with_context(|| format!("{peer} and a stranger"))?;
+        }
         Ok(Self { client: trusted, peer, process, _folder: folder })
     }
 }

@@ -61,15 +61,20 @@ impl fmt::Display for Table {
         for peer in &self.peers {
             write!(f, " {:>26}", peer.to_string())?;
         }
-        let compared = self.peers.len() == 2;
-        writeln!(f, "{}", if compared { format!(" {:>24}", "portcullis ÷ nginx") } else { String::new() })?;
+        // Portcullis is the last one.
+        let others = || self.peers[..self.peers.len() - 1].iter().enumerate();
+        for (_, other) in others() {
+            write!(f, " {:>24}", format!("portcullis ÷ {other}"))?;
+        }
+        writeln!(f)?;
         for (name, rounds) in &self.rows {
             write!(f, "{name:44}")?;
             for peer in 0..self.peers.len() {
                 write!(f, " {:>26}", spread(rounds.iter().map(|round| round[peer].value)))?;
             }
-            if compared {
-                write!(f, " {:>24}", spread(rounds.iter().map(|round| round[1].value / round[0].value)))?;
+            for (index, _) in others() {
+                let ratios = rounds.iter().filter_map(|round| Some(round.last()?.value / round[index].value));
+                write!(f, " {:>24}", spread(ratios))?;
             }
             writeln!(f)?;
         }
