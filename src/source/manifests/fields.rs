@@ -23,14 +23,35 @@ const OTHERS: [&str; 4] = ["ApisixClusterConfig", "ApisixConsumer", "ApisixGloba
 
 const TOP: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
-/// The schema of the spec of each kind of ours.
-static SPECS: LazyLock<BTreeMap<String, JSONSchemaProps>> = LazyLock::new(|| {
+/// The shape of the spec of each kind of ours.
+static SPECS: LazyLock<BTreeMap<String, Shape>> = LazyLock::new(|| {
     let spec = |crd: CustomResourceDefinition| {
         let schema = crd.spec.versions.into_iter().next()?.schema?.open_api_v3_schema?;
-        Some((crd.spec.names.kind, schema.properties?.remove("spec")?))
+        Some((crd.spec.names.kind, schema.properties?.remove("spec")?.into()))
     };
     crds().into_iter().filter_map(spec).collect()
 });
+
+/// What is needed of a schema, which takes a hundred times as much memory.
+struct Shape {
+    /// The fields of an object; `None` where it may have any.
+    fields: Option<BTreeMap<String, Shape>>,
+    /// The elements of an array.
+    items: Option<Box<Shape>>,
+    /// Whether other fields are allowed too.
+    open: bool,
+}
+
+impl From<JSONSchemaProps> for Shape {
+    fn from(schema: JSONSchemaProps) -> Self {
+        let fields = schema.properties.map(|fields| fields.into_iter().map(|(name, of)| (name, of.into())).collect());
+        let items = match schema.items {
+            Some(JSONSchemaPropsOrArray::Schema(items)) => Some(Box::new((*items).into())),
+            _ => None,
+        };
+        Self { fields, items, open: schema.x_kubernetes_preserve_unknown_fields == Some(true) }
+    }
+}
 
 /// What is wrong with the kind of a document that is not read, if one of ours was meant.
 pub(super) fn mistaken_kind(api_version: &str, kind: &str) -> Option<Invalid> {
@@ -63,22 +84,22 @@ pub(super) fn unknown(kind: Kind, document: &Value) -> Vec<Invalid> {
 }
 
 /// Checks the fields of a value and all below it.
-fn descend(at: &str, value: &Value, schema: &JSONSchemaProps, wrong: &mut Vec<Invalid>) {
-    match (value, &schema.properties, &schema.items) {
-        (Value::Object(map), Some(properties), _) => {
-            if schema.x_kubernetes_preserve_unknown_fields != Some(true) {
-                let known: Vec<_> = properties.keys().map(String::as_str).collect();
+fn descend(at: &str, value: &Value, shape: &Shape, wrong: &mut Vec<Invalid>) {
+    match (value, &shape.fields, &shape.items) {
+        (Value::Object(map), Some(fields), _) => {
+            if !shape.open {
+                let known: Vec<_> = fields.keys().map(String::as_str).collect();
                 check(at, value, &known, wrong);
             }
             for (name, value) in map {
-                if let Some(schema) = properties.get(name) {
-                    descend(&format!("{at}.{name}"), value, schema, wrong);
+                if let Some(shape) = fields.get(name) {
+                    descend(&format!("{at}.{name}"), value, shape, wrong);
                 }
             }
         }
-        (Value::Array(values), _, Some(JSONSchemaPropsOrArray::Schema(schema))) => {
+        (Value::Array(values), _, Some(shape)) => {
             for (index, value) in values.iter().enumerate() {
-                descend(&format!("{at}[{index}]"), value, schema, wrong);
+                descend(&format!("{at}[{index}]"), value, shape, wrong);
             }
         }
         _ => {}
