@@ -11,7 +11,7 @@ use limit::{Limiter, Untold};
 use rustls_pki_types::CertificateDer;
 
 use crate::model::ObjectKey;
-use crate::trust::Holder;
+use crate::trust::{Holder, hex};
 
 /// What became of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,10 +146,6 @@ impl fmt::Debug for Entry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry").field("reason", &self.reason).field("host", &self.host).finish_non_exhaustive()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

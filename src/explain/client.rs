@@ -5,7 +5,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::{Asked, Configuration, Step, identity, time};
 use crate::model::{Failure, Mode};
 use crate::snapshot::{ClientAuth, HostTls, Policy};
-use crate::trust::{Cause, Holder, Refusal, Revocation};
+use crate::trust::{Cause, Holder, Refusal, Revocation, hex, seconds};
 
 const POLICY: &str = "client policy";
 const CERTIFICATE: &str = "client certificate";
@@ -126,7 +126,7 @@ fn revocation_notes(revocation: &Revocation, now: UnixTime) -> Vec<String> {
     let mut notes = vec![format!("revocation is checked for {scope}; what no current list covers {unknown}")];
     notes.extend(first(revocation.iter(), "revocation lists", |list| {
         let next = time::distance(list.next_update(), now);
-        let judged = if list.next_update() < time::seconds(now) { "; it has expired" } else { "" };
+        let judged = if list.next_update() < seconds(now) { "; it has expired" } else { "" };
         format!("revocation list of {}: {} certificates, next update {next}{judged}", list.issuer(), list.entries())
     }));
     notes
@@ -224,8 +224,4 @@ fn help(cause: Cause) -> &'static str {
         Cause::Usage => "issue the certificate for TLS client authentication (digitalSignature, clientAuth, CA:FALSE)",
         Cause::Weak => "issue the certificate with SHA-256 and RSA of 2048 bits or more, or with ECDSA",
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -2,9 +2,8 @@
 
 use std::fmt::Display;
 
-use super::client::hex;
 use crate::model::{IdentityRule, TextMatch};
-use crate::trust::Holder;
+use crate::trust::{Holder, hex};
 
 /// What a rule asks for: everything in it must match.
 pub(super) fn rule(index: usize, rule: &IdentityRule) -> String {

@@ -2,6 +2,9 @@
 
 use rustls_pki_types::UnixTime;
 
+use crate::model::timestamp;
+use crate::trust::seconds;
+
 const DAY: i64 = 86_400;
 
 /// `2026-11-21T13:00:00Z`.
@@ -19,15 +22,6 @@ pub(super) fn distance(at: i64, now: UnixTime) -> String {
         days if away > 0 => format!("{text}, in {days}d"),
         days => format!("{text}, {days}d ago"),
     }
-}
-
-/// `UnixTime` as the seconds that certificates' times are compared with.
-pub(super) fn seconds(time: UnixTime) -> i64 {
-    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
-}
-
-fn timestamp(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("{seconds} s since 1970"), |time| time.to_string())
 }
 
 #[cfg(test)]

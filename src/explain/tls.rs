@@ -6,7 +6,7 @@ use super::{Configuration, Step, time};
 use crate::model::{Effect, HostName, HostPattern, Kind, Validity};
 use crate::proxy::TrialTls;
 use crate::snapshot::{HostTable, HostTls, ServerCertificate};
-use crate::trust::Holder;
+use crate::trust::{Holder, seconds};
 
 const STEP: &str = "TLS host";
 const CERTIFICATE: &str = "server certificate";
@@ -89,9 +89,9 @@ fn certificate(certificate: &ServerCertificate, sni: &HostName, now: UnixTime) -
     let Validity { not_after, not_before, .. } = validity;
     let holder = key.end_entity_cert().ok().and_then(Holder::read);
     let (names, subject) = holder.map(|holder| (holder.dns, holder.subject)).unwrap_or_default();
-    let step = if *not_after < time::seconds(now) {
+    let step = if *not_after < seconds(now) {
         Step::warning(CERTIFICATE, "has expired: clients that check it do not connect")
-    } else if *not_before > time::seconds(now) {
+    } else if *not_before > seconds(now) {
         Step::warning(CERTIFICATE, "is not yet valid: clients that check it do not connect")
     } else if !names.iter().any(|name| covers(name, sni)) {
         Step::warning(CERTIFICATE, format!("is not for {sni}: clients that check it do not connect"))

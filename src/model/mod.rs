@@ -35,4 +35,4 @@ pub use route::{BackendRef, Conditions, Granularity, Methods, PortRef, Route, Ru
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
 pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};
 pub use upstream::{Balancing, HashKey, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
-pub use validity::{Validated, Validity};
+pub use validity::{Validated, Validity, timestamp};

@@ -83,8 +83,8 @@ impl Validity {
     }
 }
 
-/// A time in RFC 3339.
-fn timestamp(seconds: i64) -> String {
+/// A time, given in seconds since the epoch, in RFC 3339.
+pub fn timestamp(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("{seconds} s since 1970"), |time| time.to_string())
 }
 

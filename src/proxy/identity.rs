@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue};
 use rustls_pki_types::CertificateDer;
 
 use crate::model::{Forward, IdentityField};
-use crate::trust::{Holder, Refusal};
+use crate::trust::{Holder, Refusal, hex};
 
 /// Bytes of one value. Most servers take 8 KiB in one field; a longer value is left out, because half a list, or half a
 /// certificate, would be a lie.
@@ -107,13 +107,6 @@ fn text(field: IdentityField, holder: &Holder) -> String {
         IdentityField::Uris => list(&holder.uris),
         IdentityField::Verify => "SUCCESS".to_owned(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// A distinguished name in RFC 4514's form, in printable ASCII and without quotes: what is neither, and an escaped backslash or

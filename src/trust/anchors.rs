@@ -209,7 +209,7 @@ impl fmt::Debug for Anchors {
 }
 
 /// `UnixTime` as the seconds that certificates' times are compared with.
-pub(super) fn seconds(time: UnixTime) -> i64 {
+pub fn seconds(time: UnixTime) -> i64 {
     i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 

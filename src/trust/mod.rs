@@ -16,10 +16,11 @@ mod strength;
 #[cfg(test)]
 mod testing;
 
-pub use anchors::{Anchor, Anchors};
+pub use anchors::{Anchor, Anchors, seconds};
 pub use holder::Holder;
 pub use identity::IdentityRules;
 pub use judge::{judge, not_after, public_key, signed_by_holder};
+pub use name::hex;
 pub use path::Verified;
 pub use pem::{certificates, crls, private_key};
 pub use refusal::{Cause, Refusal};

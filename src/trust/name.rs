@@ -96,7 +96,8 @@ fn der(value: &Any<'_>) -> Vec<u8> {
     value.to_der_vec().unwrap_or_default()
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
         let _ = write!(out, "{byte:02x}");
         out

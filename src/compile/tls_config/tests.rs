@@ -163,10 +163,8 @@ fn client(
     Arc::new(config)
 }
 
-/// Runs a handshake; the server's side of the finished connection, or the error of either side.
-fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Result<ServerConnection, rustls::Error> {
-    let mut client = ClientConnection::new(client.clone(), ServerName::try_from("a.example").unwrap())?;
-    let mut server = ServerConnection::new(server.clone())?;
+/// Carries what the two say to each other, for longer than any handshake takes.
+fn talk(client: &mut ClientConnection, server: &mut ServerConnection) -> Result<(), rustls::Error> {
     for _ in 0..10 {
         let mut wire = Vec::new();
         while client.wants_write() {
@@ -181,6 +179,14 @@ fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Result<S
         client.read_tls(&mut wire.as_slice()).unwrap();
         client.process_new_packets()?;
     }
+    Ok(())
+}
+
+/// Runs a handshake; the server's side of the finished connection, or the error of either side.
+fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Result<ServerConnection, rustls::Error> {
+    let mut client = ClientConnection::new(client.clone(), ServerName::try_from("a.example").unwrap())?;
+    let mut server = ServerConnection::new(server.clone())?;
+    talk(&mut client, &mut server)?;
     assert!(!server.is_handshaking());
     Ok(server)
 }
@@ -303,18 +309,7 @@ fn the_certificate_is_chosen_by_the_client_s_signature_algorithms() {
                 .with_no_client_auth();
             let mut client = ClientConnection::new(Arc::new(config), ServerName::try_from("a.example").unwrap())?;
             let mut server = ServerConnection::new(server.clone())?;
-            for _ in 0..4 {
-                let mut wire = Vec::new();
-                client.write_tls(&mut wire).unwrap();
-                server.read_tls(&mut wire.as_slice()).unwrap();
-                server.process_new_packets()?;
-                let mut wire = Vec::new();
-                while server.wants_write() {
-                    server.write_tls(&mut wire).unwrap();
-                }
-                client.read_tls(&mut wire.as_slice()).unwrap();
-                client.process_new_packets()?;
-            }
+            talk(&mut client, &mut server)?;
             Ok::<_, rustls::Error>(client.peer_certificates().unwrap()[0].clone().into_owned())
         };
         assert_eq!(shown(&both, algorithms).unwrap(), ec.cert[0], "{version:?}");
