@@ -12,28 +12,29 @@ use crate::model::{
     BackendRef, Balancing, Effect, Granularity, Invalid, Kind, ObjectKey, ObjectRef, PassHost, PortRef, Problem,
     Reason, Service, ServiceAddress, ServicePort, SourceId, Timeouts, UpstreamSettings,
 };
-use crate::snapshot::{Address, Endpoint, Host, Upstream};
+use crate::snapshot::{Address, Endpoint, Host, Transport, Upstream};
 use crate::world::World;
 
-/// The endpoints in use, by address: one connection pool per address, whichever routes lead to it.
+/// The endpoints in use, by address and transport: one connection pool for both, whichever routes lead to it.
 #[derive(Debug)]
 pub(super) struct Endpoints<'a> {
-    previous: &'a HashMap<Address, Arc<Endpoint>>,
-    pub(super) current: HashMap<Address, Arc<Endpoint>>,
+    previous: &'a HashMap<(Address, Transport), Arc<Endpoint>>,
+    pub(super) current: HashMap<(Address, Transport), Arc<Endpoint>>,
 }
 
 impl<'a> Endpoints<'a> {
-    pub(super) fn new(previous: &'a HashMap<Address, Arc<Endpoint>>) -> Self {
+    pub(super) fn new(previous: &'a HashMap<(Address, Transport), Arc<Endpoint>>) -> Self {
         Self { current: HashMap::new(), previous }
     }
 
-    fn at(&mut self, address: Address) -> Arc<Endpoint> {
-        if let Some(endpoint) = self.current.get(&address) {
+    fn at(&mut self, address: Address, transport: &Transport) -> Arc<Endpoint> {
+        let key = (address, transport.clone());
+        if let Some(endpoint) = self.current.get(&key) {
             return endpoint.clone();
         }
-        let carried = self.previous.get(&address).cloned();
-        let endpoint = carried.unwrap_or_else(|| Arc::new(Endpoint::new(address.clone())));
-        self.current.insert(address, endpoint.clone());
+        let carried = self.previous.get(&key).cloned();
+        let endpoint = carried.unwrap_or_else(|| Arc::new(Endpoint::new(key.0.clone(), key.1.clone())));
+        self.current.insert(key, endpoint.clone());
         endpoint
     }
 }
@@ -154,7 +155,9 @@ pub(super) fn resolve(
         PortRef::Number(port) => format!("{key}:{port}"),
     };
     let settings = settings(world, context, &key, number, field)?;
-    let upstream = Upstream::new(name.into(), addresses.into_iter().map(|address| endpoints.at(address)).collect());
+    let transport = Transport::default();
+    let nodes = addresses.into_iter().map(|address| endpoints.at(address, &transport).into());
+    let upstream = Upstream::new(name.into(), nodes);
     match settings {
         None => Ok(upstream),
         Some(settings) => configure(upstream, settings, timeouts, field),

@@ -103,11 +103,11 @@ fn backends(configuration: &Configuration<'_>, route: &Route) -> Step {
     let problems = key.iter().flat_map(|key| configuration.problems(Kind::ApisixRoute, key));
     let problems = problems.map(|problem| problem.invalid.to_string());
     let counts = route.backends.iter().map(|(upstream, weight)| {
-        format!("Service {}: {} endpoints, weight {weight}", upstream.name, upstream.endpoints().len())
+        format!("Service {}: {} endpoints, weight {weight}", upstream.name, upstream.nodes().len())
     });
     let notes: Vec<_> = counts.chain(problems).collect();
-    let usable = route.backends.iter().filter(|(upstream, weight)| *weight > 0 && !upstream.endpoints().is_empty());
-    let usable: usize = usable.map(|(upstream, _)| upstream.endpoints().len()).sum();
+    let usable = route.backends.iter().filter(|(upstream, weight)| *weight > 0 && !upstream.nodes().is_empty());
+    let usable: usize = usable.map(|(upstream, _)| upstream.nodes().len()).sum();
     let step = if usable == 0 {
         let help = "make a Pod of the Service ready: kubectl get endpointslices";
         Step::refused(STEP, "no endpoint can take the request", help)

@@ -19,7 +19,7 @@ use super::exchange::Exchange;
 use crate::body::{Body, Upload, UploadState};
 use crate::metrics::Metrics;
 use crate::model::Timeouts;
-use crate::snapshot::{Address, Connection, Endpoint, Host, Upstream};
+use crate::snapshot::{Address, Connection, Endpoint, Host, Node, Upstream};
 
 /// Deadlines of an exchange with an upstream.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ pub(super) fn forward(
         let downstream = exchange.downstream.clone();
         let metrics = &*downstream.shared().metrics;
         let mut last = ProxyError::NoEndpoint;
-        for endpoint in upstream.from(first) {
+        for Node { endpoint, .. } in upstream.from(first) {
             let now = Instant::now();
             exchange.tries(upstream, endpoint, now);
             name_host(upstream, endpoint, request.headers_mut());

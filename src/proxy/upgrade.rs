@@ -16,7 +16,7 @@ use super::response::ResponseBody;
 use super::{headers, tunnel};
 use crate::body::Body;
 use crate::model::Timeouts;
-use crate::snapshot::Upstream;
+use crate::snapshot::{Node, Upstream};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -82,7 +82,7 @@ async fn ask_upstream(
 ) -> Result<Response<hyper::body::Incoming>, ProxyError> {
     let downstream = exchange.downstream.clone();
     let mut last = ProxyError::NoEndpoint;
-    for endpoint in upstream.from(first) {
+    for Node { endpoint, .. } in upstream.from(first) {
         exchange.tries(upstream, endpoint, Instant::now());
         name_host(upstream, endpoint, request.headers_mut());
         match connect(endpoint, timeouts.connect, &downstream.shared().metrics).await {

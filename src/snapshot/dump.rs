@@ -23,7 +23,8 @@ impl Snapshot {
                     .backends
                     .iter()
                     .map(|(upstream, weight)| {
-                        let endpoints: Vec<_> = upstream.endpoints().iter().map(|e| e.address.to_string()).collect();
+                        let endpoints: Vec<_> =
+                            upstream.nodes().iter().map(|node| node.endpoint.address.to_string()).collect();
                         format!("{weight}*{}[{}]", upstream.name, endpoints.join(","))
                     })
                     .collect();

@@ -6,6 +6,7 @@ mod client_auth;
 mod connection;
 mod current;
 mod dump;
+mod endpoint;
 mod host_stats;
 mod hosts;
 mod rejection;
@@ -22,13 +23,14 @@ pub use client_auth::{ClientAuth, PolicyId};
 pub use connection::{Answer, Connection};
 pub use current::Current;
 pub use dump::Dump;
+pub use endpoint::{Address, Endpoint, Transport, UnderWay};
 pub use host_stats::{AnchorUse, DAYS, Handshake, HostCounts, HostStats, Reason};
 pub use hosts::HostTable;
 pub use rejection::Rejection;
 pub use request_facts::RequestFacts;
 pub use routes::{HostRoutes, Mismatch, Route, RouteStats};
 pub use tls::{HostTls, Inputs, Policy, ServerCertificate, dashed, identity_headers};
-pub use upstream::{Address, Backends, Endpoint, Host, UnderWay, Upstream};
+pub use upstream::{Backends, Host, Node, Upstream};
 
 use crate::model::HostName;
 
@@ -54,7 +56,7 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 pub struct Carried {
     /// The endpoints in use, with their idle connections.
-    pub endpoints: HashMap<Address, Arc<Endpoint>>,
+    pub endpoints: HashMap<(Address, Transport), Arc<Endpoint>>,
     /// Counters by route name.
     pub stats: HashMap<Arc<str>, Arc<RouteStats>>,
 }

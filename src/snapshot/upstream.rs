@@ -1,75 +1,13 @@
 //! Upstreams: where a route's requests can go.
 
-use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
 
-use super::{Connection, balance};
+use super::balance;
+use super::endpoint::{Endpoint, UnderWay};
 use crate::model::{HashKey, Timeouts};
-use crate::pool::Pool;
-
-/// One address of an upstream with its idle connections. Shared by every upstream and every snapshot that has the address.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// Where to connect to.
-    pub address: Address,
-    /// Idle connections.
-    pub idle: Pool<Box<Connection>>,
-    /// The address as text, for logs: made once, not per request. Not escaped.
-    pub text: Box<str>,
-    under_way: AtomicUsize,
-}
-
-impl Endpoint {
-    /// An endpoint without connections.
-    pub fn new(address: Address) -> Self {
-        let text = address.to_string().into();
-        Self { address, idle: Pool::default(), text, under_way: AtomicUsize::new(0) }
-    }
-
-    /// The address as a `Host` field: without the port where that is HTTP's own. `None` where it cannot be one.
-    pub fn host(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(self.text.strip_suffix(":80").unwrap_or(&self.text)).ok()
-    }
-}
-
-/// Where an endpoint is reached.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Address {
-    /// A name to resolve when connecting, and a port (`ExternalName`).
-    Name(Arc<str>, u16),
-    /// An IP address and a port.
-    Socket(SocketAddr),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name, port) => write!(f, "{name}:{port}"),
-            Self::Socket(address) => write!(f, "{address}"),
-        }
-    }
-}
-
-/// A request that is under way at an endpoint, as long as this lives.
-#[derive(Debug)]
-pub struct UnderWay(Arc<Endpoint>);
-
-impl UnderWay {
-    fn at(endpoint: Arc<Endpoint>) -> Self {
-        endpoint.under_way.fetch_add(1, Ordering::Relaxed);
-        Self(endpoint)
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// The `Host` that an upstream is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +30,21 @@ enum Balance {
     RoundRobin,
 }
 
+/// An endpoint's place in an upstream.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where and how it is reached.
+    pub endpoint: Arc<Endpoint>,
+    /// Its share of the requests; 0 gets none.
+    pub weight: u32,
+}
+
+impl From<Arc<Endpoint>> for Node {
+    fn from(endpoint: Arc<Endpoint>) -> Self {
+        Self { endpoint, weight: 1 }
+    }
+}
+
 /// The endpoints of one backend of a rule.
 #[derive(Debug)]
 pub struct Upstream {
@@ -104,21 +57,21 @@ pub struct Upstream {
     /// Deadlines instead of the route's.
     pub timeouts: Option<Timeouts>,
     balance: Balance,
-    endpoints: Arc<[Arc<Endpoint>]>,
+    nodes: Box<[Node]>,
     next: AtomicUsize,
 }
 
 impl Upstream {
     /// An upstream of these endpoints, each of which is tried in turn.
-    pub fn new(name: Arc<str>, endpoints: Arc<[Arc<Endpoint>]>) -> Self {
+    pub fn new(name: Arc<str>, nodes: impl IntoIterator<Item = Node>) -> Self {
         let (attempts, balance, next) = (usize::MAX, Balance::RoundRobin, AtomicUsize::new(0));
-        Self { attempts, balance, endpoints, host: Host::Pass, name, next, timeouts: None }
+        Self { attempts, balance, host: Host::Pass, name, next, nodes: nodes.into_iter().collect(), timeouts: None }
     }
 
     /// The upstream with equal requests at the same endpoint.
     #[must_use]
     pub fn hashing(self, key: HashKey) -> Self {
-        let nodes = self.endpoints.iter().map(|endpoint| balance::hash(endpoint.text.as_bytes())).collect();
+        let nodes = self.nodes.iter().map(|node| balance::hash(node.endpoint.text.as_bytes())).collect();
         Self { balance: Balance::Hash(key, nodes), ..self }
     }
 
@@ -129,17 +82,17 @@ impl Upstream {
     }
 
     /// The endpoints, sorted by address.
-    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
-        &self.endpoints
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
     /// The place of the endpoint that a request tries first. `hash` gives the [`hash`](balance::hash) of the request's key.
     pub fn first(&self, hash: impl FnOnce(&HashKey) -> u64) -> usize {
-        let turn = || self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.endpoints.len()).unwrap_or(0);
+        let turn = || self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.nodes.len()).unwrap_or(0);
         match &self.balance {
             Balance::Hash(key, nodes) => balance::rendezvous(hash(key), nodes),
             Balance::LeastConnections => {
-                let loads = self.endpoints.iter().map(|endpoint| endpoint.under_way.load(Ordering::Relaxed));
+                let loads = self.nodes.iter().map(|node| node.endpoint.under_way());
                 balance::lowest(loads, turn())
             }
             Balance::RoundRobin => turn(),
@@ -148,8 +101,8 @@ impl Upstream {
 
     /// The endpoints that a request may try, each once, from the place `first` on: the others are for when that one cannot be
     /// reached.
-    pub fn from(&self, first: usize) -> impl Iterator<Item = &Arc<Endpoint>> {
-        let (later, first) = self.endpoints.split_at_checked(first).unwrap_or_default();
+    pub fn from(&self, first: usize) -> impl Iterator<Item = &Node> {
+        let (later, first) = self.nodes.split_at_checked(first).unwrap_or_default();
         first.iter().chain(later).take(self.attempts)
     }
 
@@ -210,9 +163,15 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::snapshot::{Address, Transport};
+
+    fn node(port: u16) -> Node {
+        let address = Address::Socket(([127, 0, 0, 1], port).into());
+        Arc::new(Endpoint::new(address, Transport::default())).into()
+    }
 
     fn upstream(name: &str) -> Upstream {
-        Upstream::new(name.into(), [].into())
+        Upstream::new(name.into(), [])
     }
 
     #[test]
@@ -238,32 +197,29 @@ mod tests {
 
     #[test]
     fn endpoints_take_turns() {
-        let endpoint = |port| Arc::new(Endpoint::new(Address::Socket(([127, 0, 0, 1], port).into())));
-        let upstream = Upstream::new("a".into(), [endpoint(1), endpoint(2)].into());
+        let upstream = Upstream::new("a".into(), [node(1), node(2)]);
         let order = |upstream: &Upstream| {
             let first = upstream.first(|_| 0);
-            upstream.from(first).map(|endpoint| endpoint.address.to_string()).collect::<Vec<_>>()
+            upstream.from(first).map(|node| node.endpoint.address.to_string()).collect::<Vec<_>>()
         };
         let turn = || order(&upstream);
         assert_eq!(turn(), ["127.0.0.1:1", "127.0.0.1:2"]);
         assert_eq!(turn(), ["127.0.0.1:2", "127.0.0.1:1"]);
         assert_eq!(turn(), ["127.0.0.1:1", "127.0.0.1:2"]);
-        let none = || Upstream::new("b".into(), [].into());
+        let none = || Upstream::new("b".into(), []);
         for empty in [none(), none().hashing(HashKey::Address), none().with_least_connections()] {
             assert_eq!(order(&empty), [""; 0]);
         }
-        let once = Upstream { attempts: 1, ..Upstream::new("c".into(), [endpoint(1), endpoint(2)].into()) };
+        let once = Upstream { attempts: 1, ..Upstream::new("c".into(), [node(1), node(2)]) };
         assert_eq!(order(&once), ["127.0.0.1:1"]);
     }
 
     #[test]
     fn least_connections_fill_up_and_empty() {
-        let endpoint = |port| Arc::new(Endpoint::new(Address::Socket(([127, 0, 0, 1], port).into())));
-        let upstream =
-            Upstream::new("a".into(), [endpoint(1), endpoint(2), endpoint(3)].into()).with_least_connections();
+        let upstream = Upstream::new("a".into(), [node(1), node(2), node(3)]).with_least_connections();
         let occupy = || {
             let first = upstream.first(|_| 0);
-            (first, upstream.occupy(upstream.from(first).next().unwrap()))
+            (first, upstream.occupy(&upstream.from(first).next().unwrap().endpoint))
         };
         let mut busy: Vec<_> = (0..9).map(|_| occupy()).collect();
         for place in 0..3 {
@@ -272,16 +228,5 @@ mod tests {
         busy.retain(|(place, _)| *place != 1);
         let next: Vec<_> = (0..3).map(|_| occupy()).collect();
         assert!(next.iter().all(|(place, _)| *place == 1), "{next:?}");
-    }
-
-    #[test]
-    fn an_address_is_a_host_without_the_usual_port() {
-        for (address, host) in [
-            (Address::Socket(([10, 0, 0, 1], 80).into()), "10.0.0.1"),
-            (Address::Socket(([10, 0, 0, 1], 8080).into()), "10.0.0.1:8080"),
-            (Address::Name("a.example".into(), 80), "a.example"),
-        ] {
-            assert_eq!(Endpoint::new(address).host().unwrap(), host);
-        }
     }
 }

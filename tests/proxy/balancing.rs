@@ -14,7 +14,7 @@ use crate::scene::{config, endpoint, route};
 use crate::upstream::{Recorder, hello, nobody, serve, text};
 
 fn upstream(endpoints: &[Arc<Endpoint>]) -> Upstream {
-    Upstream::new("default/test:80".into(), endpoints.to_vec().into())
+    Upstream::new("default/test:80".into(), endpoints.iter().cloned().map(Into::into))
 }
 
 fn to(upstream: Upstream) -> Route {

@@ -11,7 +11,8 @@ use portcullis::metrics::Metrics;
 use portcullis::model::{HostPattern, Invalid, Methods, ObjectKey, PathPattern, Protocols, Timeouts};
 use portcullis::proxy::{Proxy, Settings};
 use portcullis::snapshot::{
-    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Upstream, identity_headers,
+    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Transport, Upstream,
+    identity_headers,
 };
 use rcgen::ExtendedKeyUsagePurpose;
 
@@ -33,11 +34,11 @@ fn pattern(host: &str) -> HostPattern {
 }
 
 pub(crate) fn endpoint(address: SocketAddr) -> Arc<Endpoint> {
-    Arc::new(Endpoint::new(Address::Socket(address)))
+    Arc::new(Endpoint::new(Address::Socket(address), Transport::default()))
 }
 
 pub(crate) fn route(endpoints: &[Arc<Endpoint>]) -> Route {
-    let upstream = Upstream::new("default/test:80".into(), endpoints.to_vec().into());
+    let upstream = Upstream::new("default/test:80".into(), endpoints.iter().cloned().map(Into::into));
     Route {
         backends: Backends::new([(upstream, 100)]),
         conditions: Arc::default(),

@@ -3,18 +3,20 @@
 //! What this version does not serve refuses the whole object, and with it the backends that it speaks for: a Service that
 //! is to be reached by TLS must not be sent plain text.
 
+mod balancer;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::duration::timeouts;
 use super::service::number;
 use super::{Observe, json};
-use crate::api::{self, ApisixUpstream, ApisixUpstreamSpec, LoadBalancer, PortSettings};
-use crate::model::{Balancing, HashKey, Invalid, Kind, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
+use crate::api::{self, ApisixUpstream, ApisixUpstreamSpec, PortSettings};
+use crate::model::{Invalid, Kind, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
 use crate::world::{Object, Observed};
 
 impl Observe for ApisixUpstream {
@@ -80,7 +82,7 @@ fn read(settings: api::UpstreamSettings, field: &str) -> Result<UpstreamSettings
         ),
     };
     Ok(UpstreamSettings {
-        balancing: balancing(loadbalancer.unwrap_or_default(), &format!("{field}.loadbalancer"))?,
+        balancing: balancer::read(loadbalancer.unwrap_or_default(), &format!("{field}.loadbalancer"))?,
         host: host(pass_host.as_deref().unwrap_or_default(), upstream_host.as_deref().unwrap_or_default(), field)?,
         retries,
         timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
@@ -93,54 +95,6 @@ fn refuse(field: &str, name: &str, value: Option<&Value>) -> Result<(), Invalid>
         None | Some(Value::Null) => Ok(()),
         Some(Value::Array(list)) if list.is_empty() => Ok(()),
         Some(_) => Err(Invalid::unsupported(format!("{field}.{name}"), format!("{name} is not served"))),
-    }
-}
-
-fn balancing(balancer: LoadBalancer, field: &str) -> Result<Balancing, Invalid> {
-    let LoadBalancer { hash_on, key, kind } = balancer;
-    match kind.as_deref().unwrap_or_default() {
-        "" | "roundrobin" => Ok(Balancing::RoundRobin),
-        "least_conn" => Ok(Balancing::LeastConnections),
-        "chash" => {
-            hash_key(hash_on.as_deref().unwrap_or_default(), key.unwrap_or_default(), field).map(Balancing::Hash)
-        }
-        "ewma" => Err(Invalid::unsupported(format!("{field}.type"), "`ewma` is not served; `least_conn` comes close")),
-        other => {
-            Err(Invalid::spec(format!("{field}.type"), format!("`{other}` is none of roundrobin, least_conn, chash")))
-        }
-    }
-}
-
-fn hash_key(hash_on: &str, key: String, field: &str) -> Result<HashKey, Invalid> {
-    let header = |name: &str| {
-        let name = HeaderName::try_from(name);
-        let name = name.map_err(|_| Invalid::spec(format!("{field}.key"), format!("`{key}` names no header")))?;
-        Ok(HashKey::Header(name.as_str().into()))
-    };
-    match hash_on {
-        "header" => header(&key),
-        "cookie" if key.is_empty() => Err(Invalid::spec(format!("{field}.key"), "must name a cookie")),
-        "cookie" => Ok(HashKey::Cookie(key.into())),
-        "consumer" | "vars_combinations" => {
-            Err(Invalid::unsupported(format!("{field}.hashOn"), format!("`{hash_on}` is not served")))
-        }
-        "" | "vars" => match key.as_str() {
-            "remote_addr" => Ok(HashKey::Address),
-            "host" => Ok(HashKey::Host),
-            "uri" => Ok(HashKey::Path),
-            "request_uri" => Ok(HashKey::Target),
-            "" => Err(Invalid::spec(format!("{field}.key"), "must name a variable, such as `remote_addr`")),
-            other => match other.split_once('_') {
-                Some(("arg", name)) if !name.is_empty() => Ok(HashKey::Argument(name.into())),
-                Some(("cookie", name)) if !name.is_empty() => Ok(HashKey::Cookie(name.into())),
-                Some(("http", name)) => header(&name.replace('_', "-")),
-                _ => {
-                    let message = format!("the variable `{other}` is not served");
-                    Err(Invalid::unsupported(format!("{field}.key"), message))
-                }
-            },
-        },
-        other => Err(Invalid::spec(format!("{field}.hashOn"), format!("`{other}` is none of vars, header, cookie"))),
     }
 }
 
@@ -167,7 +121,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::Reason;
+    use crate::model::{Balancing, Reason};
 
     fn object(spec: Value) -> ServiceSettings {
         ApisixUpstream { spec, ..ApisixUpstream::default() }.parse().unwrap()
@@ -207,24 +161,6 @@ mod tests {
         assert_eq!(other.class.as_deref(), Some("other"));
         assert!(other.settings.is_err());
         assert_eq!(object(json!({"ingressClassName": ""})).class, None);
-    }
-
-    #[test]
-    fn every_hash_key_is_read() {
-        for (on, key, expected) in [
-            ("vars", "remote_addr", HashKey::Address),
-            ("vars", "host", HashKey::Host),
-            ("vars", "uri", HashKey::Path),
-            ("vars", "request_uri", HashKey::Target),
-            ("vars", "arg_user", HashKey::Argument("user".into())),
-            ("vars", "cookie_a_b", HashKey::Cookie("a_b".into())),
-            ("vars", "http_x_user", HashKey::Header("x-user".into())),
-            ("header", "X-User", HashKey::Header("x-user".into())),
-            ("cookie", "session", HashKey::Cookie("session".into())),
-        ] {
-            let balancer = json!({"type": "chash", "hashOn": on, "key": key});
-            assert_eq!(parse(json!({"loadbalancer": balancer})).unwrap().default.balancing, Balancing::Hash(expected));
-        }
     }
 
     #[test]
