@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::log::Format;
-use crate::model::HostName;
+use crate::model::{HostName, Network};
 
 /// An ingress controller and proxy that enforces mutual TLS per host.
 #[derive(Clone, Debug, Parser)]
@@ -152,9 +152,17 @@ pub struct RunOptions {
     #[arg(long, env = "PORTCULLIS_HTTP_LISTEN", default_value = "0.0.0.0:9080", value_delimiter = ',')]
     pub http_listen: Vec<SocketAddr>,
 
+    /// Addresses for plaintext HTTP where every connection begins with a header of the PROXY protocol; repeatable.
+    #[arg(long, env = "PORTCULLIS_HTTP_PROXY_PROTOCOL_LISTEN", value_delimiter = ',')]
+    pub http_proxy_protocol_listen: Vec<SocketAddr>,
+
     /// Addresses for TLS; repeatable.
     #[arg(long, env = "PORTCULLIS_HTTPS_LISTEN", default_value = "0.0.0.0:9443", value_delimiter = ',')]
     pub https_listen: Vec<SocketAddr>,
+
+    /// Addresses for TLS where every connection begins with a header of the PROXY protocol; repeatable.
+    #[arg(long, env = "PORTCULLIS_HTTPS_PROXY_PROTOCOL_LISTEN", value_delimiter = ',')]
+    pub https_proxy_protocol_listen: Vec<SocketAddr>,
 
     /// Follow the Kubernetes API server: of the cluster the program runs in, or of the current kubeconfig. On by itself in a
     /// cluster without `--manifests`.
@@ -173,9 +181,19 @@ pub struct RunOptions {
     #[arg(long, env = "PORTCULLIS_MANIFESTS", value_delimiter = ',')]
     pub manifests: Vec<PathBuf>,
 
+    /// Connections that one source (an IPv4 address, or a /64 of IPv6) may have open; 0 for any number. Half of what a listener
+    /// holds where it is left out. Trusted addresses are not limited.
+    #[arg(long, env = "PORTCULLIS_MAX_CONNECTIONS_PER_SOURCE")]
+    pub max_connections_per_source: Option<usize>,
+
     /// How long requests under way may take to finish on a connection whose client is not let in any more.
     #[arg(long, env = "PORTCULLIS_TRUST_GRACE", default_value = "10s", value_parser = duration)]
     pub trust_grace: Duration,
+
+    /// Networks of the proxies in front of this one; repeatable. Only they are believed about who their clients are
+    /// (X-Forwarded-For, -Host, -Port, -Proto and X-Real-IP), and only they may use the PROXY protocol.
+    #[arg(long, env = "PORTCULLIS_TRUSTED_ADDRESSES", value_delimiter = ',', value_parser = network)]
+    pub trusted_addresses: Vec<Network>,
 
     /// A namespace to follow; repeatable. All namespaces where none is given.
     #[arg(long, env = "PORTCULLIS_WATCH_NAMESPACE", value_delimiter = ',')]
@@ -204,6 +222,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn host(text: &str) -> Result<HostName, String> {
     HostName::parse(text).ok_or_else(|| format!("`{text}` is no host name"))
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    Network::parse(text).map(Network::to_canonical)
 }
 
 #[cfg(test)]

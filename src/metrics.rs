@@ -43,6 +43,8 @@ pub struct Metrics {
     pub handshakes: Handshakes,
     /// Requests answered with 421.
     pub misdirected: Counter,
+    /// Connections that were closed without being served.
+    pub refused_connections: RefusedConnections,
     /// Requests, by protocol.
     pub requests: Requests,
     /// Connections to upstreams.
@@ -95,6 +97,17 @@ pub struct Handshakes {
     pub unknown_sni: Counter,
     /// Refused: the host's certificate is unusable.
     pub unusable: Counter,
+}
+
+/// `portcullis_connections_refused_total{reason}`.
+#[derive(Debug)]
+pub struct RefusedConnections {
+    /// It began without a header of the PROXY protocol where it must.
+    pub proxy_header: Counter,
+    /// Its source has as many as it may.
+    pub source: Counter,
+    /// It came to a listener with PROXY protocol from an address that is not trusted.
+    pub untrusted_proxy: Counter,
 }
 
 /// `portcullis_requests_total{class, protocol}`.
@@ -182,6 +195,15 @@ impl Metrics {
             misdirected.clone(),
         );
 
+        let family = Family::<Labels, Counter>::default();
+        registry.register("connections_refused", "Connections closed without being served", family.clone());
+        let reason = |name| of(&family, &[("reason", name)]);
+        let refused_connections = RefusedConnections {
+            proxy_header: reason("proxy_header"),
+            source: reason("source"),
+            untrusted_proxy: reason("untrusted_proxy"),
+        };
+
         let family = Family::<Labels, Gauge>::default();
         registry.register("connections", "Open downstream connections", family.clone());
         let open = |listener| family.get_or_create(&vec![("listener", listener)]).clone();
@@ -208,6 +230,7 @@ impl Metrics {
             enforced_generation,
             handshakes,
             misdirected,
+            refused_connections,
             requests,
             upstream,
             registry: all,

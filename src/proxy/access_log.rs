@@ -115,7 +115,7 @@ fn time(seconds: u64, format: Format, out: &mut String) {
 /// Every part is pushed as it is: through `write!` the line would cost a tenth of a small request.
 fn text(out: &mut Vec<u8>, exchange: &Exchange, stamp: &str, duration: Duration) {
     let host = Token(exchange.host_sent());
-    out.extend_from_slice(exchange.downstream.ip.as_bytes());
+    out.extend_from_slice(exchange.client_text().as_bytes());
     out.extend_from_slice(b" - - [");
     out.extend_from_slice(stamp.as_bytes());
     out.extend_from_slice(b"] ");
@@ -203,7 +203,7 @@ fn json(out: &mut Vec<u8>, exchange: &Exchange, stamp: &str, millis: u32, durati
     let upstream = upstream.as_ref().map(|text| Display(text));
     let line = Line {
         ts: &Display(&format_args!("{stamp}.{millis:03}Z")),
-        client: exchange.downstream.peer.ip(),
+        client: exchange.client(),
         host: &Display(&Escaped(exchange.host_sent())),
         method: exchange.method.as_str(),
         path: exchange.path(),

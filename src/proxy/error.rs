@@ -257,7 +257,7 @@ impl fmt::Display for Described<'_> {
             }
             (error, _) => error.fmt(f)?,
         }
-        write!(f, ", client: {}, server: _, request: \"", exchange.downstream.peer.ip())?;
+        write!(f, ", client: {}, server: _, request: \"", exchange.client())?;
         exchange.request_line(f)?;
         f.write_str("\"")?;
         if let Some(endpoint) = &exchange.endpoint {

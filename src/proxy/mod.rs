@@ -14,6 +14,7 @@ mod downstream;
 mod error;
 mod exchange;
 mod forward;
+mod forwarded;
 mod handshake;
 mod headers;
 mod host;
@@ -22,12 +23,14 @@ mod listener;
 mod live;
 mod on_wake;
 mod path;
+mod proxy_protocol;
 mod record;
 mod request;
 mod response;
 mod review;
 mod settings;
 mod socket;
+mod sources;
 mod standing;
 mod streams;
 mod trial;
@@ -53,6 +56,7 @@ use crate::metrics::Metrics;
 use crate::snapshot::Current;
 use listener::Listener;
 use live::Live;
+use sources::Sources;
 
 /// How often idle upstream connections are looked through for closed and old ones.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -75,6 +79,7 @@ struct Shared {
     log: Log,
     metrics: Arc<Metrics>,
     settings: Settings,
+    sources: Sources,
 }
 
 impl Proxy {
@@ -85,14 +90,19 @@ impl Proxy {
     pub fn bind(settings: Settings, current: Arc<Current>, log: Log, metrics: Arc<Metrics>) -> io::Result<Self> {
         let http = settings.http.iter().map(|address| Listener::bind(*address, false));
         let https = settings.https.iter().map(|address| Listener::bind(*address, true));
-        let listeners = http.chain(https).collect::<io::Result<_>>()?;
+        let announced = |(address, tls)| Listener::bind(address, tls).map(Listener::with_proxy_protocol);
+        let http_announced = settings.http_proxy_protocol.iter().map(|address| (*address, false));
+        let https_announced = settings.https_proxy_protocol.iter().map(|address| (*address, true));
+        let listeners = http.chain(https).chain(http_announced.chain(https_announced).map(announced));
+        let listeners = listeners.collect::<io::Result<_>>()?;
         let draining = AtomicBool::new(false);
-        let shared =
-            Shared { audit: Audit::default(), current, draining, live: Live::default(), log, metrics, settings };
+        let (audit, live, sources) = Default::default();
+        let shared = Shared { audit, current, draining, live, log, metrics, settings, sources };
         Ok(Self { listeners, shared: Arc::new(shared) })
     }
 
-    /// The addresses that were bound: first those of `settings.http`, then those of `settings.https`, in their order.
+    /// The addresses that were bound: those of `settings.http`, `https`, `http_proxy_protocol` and
+    /// `https_proxy_protocol`, in this order.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(Listener::address).collect()
     }

@@ -122,7 +122,7 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
         host: &host,
         method: parts.method.as_str(),
         path: path.path(),
-        peer: downstream.peer.ip().to_canonical(),
+        peer: exchange.client(),
         port: downstream.port_text.as_bytes(),
         query: path.query(),
         target: exchange.path(),
@@ -137,7 +137,7 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
     exchange.entry = downstream.used_for(&snapshot, &host, websocket);
     let upstream = upstream.ok_or(ProxyError::NoEndpoint)?;
     let timeouts = upstream.timeouts.unwrap_or(of_route);
-    let first = upstream.first(|key| affinity::hash_of(key, &parts, &host, &path, &downstream.ip));
+    let first = upstream.first(|key| affinity::hash_of(key, &parts, &host, &path, exchange.client_text()));
     let upgrade = if websocket && upgrade::is_websocket(&parts) { parts.extensions.remove() } else { None };
     parts.extensions.clear();
     let (body, upload) = if body.is_end_stream() {
@@ -147,7 +147,7 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
         (Body::Upload(body, upload.clone()), Some(upload))
     };
     let sent = if let Host::Rewrite(host) = &upstream.host { host.clone() } else { sent };
-    headers::to_upstream(&mut parts, &downstream, &host, sent, &body, &snapshot.identity_headers);
+    headers::to_upstream(&mut parts, exchange, &host, sent, &body, &snapshot.identity_headers);
     if let Some(verdict) = &access.verdict {
         parts.headers.extend(verdict.fields.iter().cloned());
     }
