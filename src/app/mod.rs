@@ -3,6 +3,7 @@
 mod control;
 mod files;
 mod leadership;
+mod memory;
 mod problems;
 
 use std::future::Future;
@@ -104,14 +105,17 @@ fn settings(options: &RunOptions) -> Settings {
     let listeners = [http_listen, http_proxy_protocol_listen, https_listen, https_proxy_protocol_listen];
     let max_connections = files::connections(listeners.into_iter().map(Vec::len).sum());
     Settings {
+        access_log_sample: options.access_log_sample,
         allow_plaintext_client_auth: options.allow_plaintext_client_auth,
         fallback_sni: options.fallback_sni.clone(),
         http: http_listen.clone(),
         http_proxy_protocol: http_proxy_protocol_listen.clone(),
         https: https_listen.clone(),
         https_proxy_protocol: https_proxy_protocol_listen.clone(),
+        max_body_size: options.max_body_size.filter(|bytes| *bytes > 0),
         max_connections,
         max_connections_per_source: options.max_connections_per_source.unwrap_or(max_connections / 2),
+        memory_limit: memory::limit(options.memory_limit),
         trust_grace: options.trust_grace,
         trusted_addresses: options.trusted_addresses.clone(),
         ..Settings::default()

@@ -146,6 +146,6 @@ impl Drop for Exchange {
         if let Some(route) = &self.route {
             route.stats.count(counted);
         }
-        access_log::write(&shared.log, self, duration);
+        access_log::write(&shared.log, self, duration, shared.settings.access_log_sample);
     }
 }

@@ -106,6 +106,10 @@ impl Listener {
         place.gauge().inc();
         let draining = draining.clone();
         let (peer, port) = (canonical(peer), self.address.port());
+        if shared.shedding.load(Ordering::Relaxed) {
+            shared.metrics.refused_connections.memory.inc();
+            return;
+        }
         if self.proxy_protocol {
             tokio::spawn(announced(stream, peer, port, place, draining));
             return;

@@ -15,12 +15,14 @@ mod error;
 mod exchange;
 mod forward;
 mod forwarded;
+mod frames;
 mod handshake;
 mod headers;
 mod host;
 mod identity;
 mod listener;
 mod live;
+mod memory;
 mod on_wake;
 mod path;
 mod proxy_protocol;
@@ -79,6 +81,8 @@ struct Shared {
     log: Log,
     metrics: Arc<Metrics>,
     settings: Settings,
+    /// Whether requests and connections are refused because memory runs out.
+    shedding: AtomicBool,
     sources: Sources,
 }
 
@@ -96,8 +100,8 @@ impl Proxy {
         let listeners = http.chain(https).chain(http_announced.chain(https_announced).map(announced));
         let listeners = listeners.collect::<io::Result<_>>()?;
         let draining = AtomicBool::new(false);
-        let (audit, live, sources) = Default::default();
-        let shared = Shared { audit, current, draining, live, log, metrics, settings, sources };
+        let (audit, live, shedding, sources) = Default::default();
+        let shared = Shared { audit, current, draining, live, log, metrics, settings, shedding, sources };
         Ok(Self { listeners, shared: Arc::new(shared) })
     }
 
@@ -118,6 +122,9 @@ impl Proxy {
         let mut tasks = JoinSet::new();
         // Not one of `tasks`: connections are watched as long as there are any, the drain included.
         tokio::spawn(review::run(Arc::downgrade(&self.shared), self.shared.current.published()));
+        if self.shared.settings.memory_limit.is_some() {
+            tokio::spawn(memory::watch(Arc::downgrade(&self.shared)));
+        }
         for listener in self.listeners {
             tasks.spawn(listener.run(self.shared.clone(), draining.clone()));
         }

@@ -94,10 +94,19 @@ enum Routed {
 /// The decisions, all of them from one snapshot and without waiting: for whom, whether, and where to.
 fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, ProxyError> {
     let (mut parts, body) = request.into_parts();
+    let shared = exchange.downstream.shared();
+    if shared.shedding.load(Ordering::Relaxed) {
+        shared.metrics.shed.inc();
+        return Err(ProxyError::Overloaded);
+    }
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(ProxyError::MethodNotAllowed); // TRACE would show a page the fields that we add
     }
     headers::check(&parts.headers)?;
+    let most = shared.settings.max_body_size.unwrap_or(u64::MAX);
+    if body.size_hint().lower() > most {
+        return Err(ProxyError::BodyTooLarge);
+    }
     let usual = exchange.downstream.tls.as_ref().map(|tls| &tls.sni);
     let (host, sent) = host::of(&parts.uri, &parts.headers, usual)?;
     exchange.host = Some(host.clone());
@@ -143,7 +152,7 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
     let (body, upload) = if body.is_end_stream() {
         (Body::Empty, None)
     } else {
-        let upload = Arc::new(Upload::new(headers::strip_trailers, snapshot.identity_headers.clone()));
+        let upload = Arc::new(Upload::new(most, headers::strip_trailers, snapshot.identity_headers.clone()));
         (Body::Upload(body, upload.clone()), Some(upload))
     };
     let sent = if let Host::Rewrite(host) = &upstream.host { host.clone() } else { sent };

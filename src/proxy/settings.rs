@@ -8,6 +8,8 @@ use crate::model::{HostName, Network};
 /// Listeners, limits and deadlines toward the downstream. (Deadlines toward an upstream belong to its route.)
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The share of requests that the access log tells of, 0 to 1; default 1. Those that we refuse or that fail are always in it.
+    pub access_log_sample: f64,
     /// Whether a host that requires a client certificate is also served without TLS, and so without client
     /// authentication. For migrations; off by default.
     pub allow_plaintext_client_auth: bool,
@@ -35,12 +37,17 @@ pub struct Settings {
     /// From the end of a response to the end of the next request's head; default 60 s (APISIX `keepalive_timeout`). HTTP/2
     /// connections without a stream are closed after as long.
     pub idle_timeout: Duration,
+    /// Bytes of a request's body, else 413; default any number (APISIX `client_max_body_size`).
+    pub max_body_size: Option<u64>,
     /// Connections per listener; default 16,384. More wait in the listener's backlog.
     pub max_connections: usize,
     /// Connections per source, which is an IPv4 address or a /64 of IPv6, on all listeners together; others are closed at
     /// once. Those of `trusted_addresses` are not counted: many clients are behind them. Default 8,192: one source cannot take
     /// all places of a listener.
     pub max_connections_per_source: usize,
+    /// Bytes of memory that the process may use. Near them, load is shed: connections are closed, and requests answered with
+    /// 503; default none.
+    pub memory_limit: Option<u64>,
     /// Between two writes to a downstream that takes nothing; default 60 s (nginx `send_timeout`).
     pub send_timeout: Duration,
     /// How long what is under way may take to finish on a connection whose client is not let in any more; default 10 s.
@@ -55,6 +62,7 @@ impl Default for Settings {
     fn default() -> Self {
         let minute = Duration::from_secs(60);
         Self {
+            access_log_sample: 1.0,
             allow_plaintext_client_auth: false,
             body_timeout: minute,
             drain_idle: Duration::from_secs(3),
@@ -66,8 +74,10 @@ impl Default for Settings {
             https: Vec::new(),
             https_proxy_protocol: Vec::new(),
             idle_timeout: minute,
+            max_body_size: None,
             max_connections: 16_384,
             max_connections_per_source: 8_192,
+            memory_limit: None,
             send_timeout: minute,
             trust_grace: Duration::from_secs(10),
             trusted_addresses: Vec::new(),

@@ -19,10 +19,14 @@ mod scene;
 #[expect(dead_code, reason = "shared with the tests of the proxy, which use more of it")]
 mod upstream;
 
+mod access_log;
+mod bodies;
 mod desync;
+mod floods;
 mod framing;
 mod http1;
 mod http2;
+mod memory;
 mod proxy_protocol;
 mod range;
 mod recorder;
