@@ -5,6 +5,7 @@ mod alert;
 mod balancing;
 mod client;
 mod drain;
+mod faults;
 mod forwarding;
 mod identity;
 mod limits;
