@@ -18,7 +18,7 @@ impl ServiceSettings {
     /// The Secrets that it is made from.
     pub fn references(&self) -> impl Iterator<Item = ObjectRef> {
         let all = self.settings.iter().flat_map(|ports| std::iter::once(&ports.default).chain(ports.ports.values()));
-        let secrets = all.filter_map(|settings| settings.tls.as_ref()).flat_map(UpstreamTls::secrets);
+        let secrets = all.filter_map(|settings| settings.tls.as_deref()).flat_map(UpstreamTls::secrets);
         secrets.map(|key| ObjectRef { kind: Kind::Secret, key: key.clone() })
     }
 }
@@ -46,7 +46,7 @@ pub struct UpstreamSettings {
     /// Deadlines of routes that have none of their own.
     pub timeouts: Option<Timeouts>,
     /// How TLS is spoken; `None` for plain text.
-    pub tls: Option<UpstreamTls>,
+    pub tls: Option<Box<UpstreamTls>>,
 }
 
 /// `loadbalancer`.

@@ -39,6 +39,7 @@ pub struct Connection {
 }
 
 /// What is read and written.
+#[expect(clippy::large_enum_variant, reason = "the large one is what most connections have")]
 enum Io {
     Closed,
     Plain(http1::Connection<TokioIo<TcpStream>, Body>),

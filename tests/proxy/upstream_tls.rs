@@ -22,6 +22,7 @@ async fn hello(names: &[&str], clients: Option<&crate::pki::Authority>) -> TlsUp
 }
 
 /// The ApisixUpstream of the Service that everything leads to.
+#[expect(clippy::needless_pass_by_value, reason = "what `json!` makes is passed as it is")]
 fn settings(spec: Value) -> Value {
     json!({
         "apiVersion": "apisix.apache.org/v2", "kind": "ApisixUpstream",

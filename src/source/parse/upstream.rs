@@ -85,7 +85,7 @@ fn read(settings: api::UpstreamSettings, namespace: &str, field: &str) -> Result
         http2,
         retries,
         timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
-        tls,
+        tls: tls.map(Box::new),
     })
 }
 
