@@ -9,6 +9,7 @@
 mod access_log;
 mod affinity;
 mod authorize;
+mod connect;
 mod connection;
 mod downstream;
 mod error;
