@@ -29,6 +29,7 @@ pub struct Connection {
     /// For the one exchange that uses the connection; kept, so that its timer is armed once per timeout and not per request.
     pub alarm: Alarm,
     io: Option<http1::Connection<TokioIo<TcpStream>, Body>>,
+    requests: u64,
     sender: http1::SendRequest<Body>,
     signal: Arc<Signal>,
     /// `signal`, as hyper wants it.
@@ -69,13 +70,19 @@ impl Connection {
         let (sender, io) = http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream)).await?;
         let signal = Arc::new(Signal::default());
         let waker = signal.clone().into();
-        Ok(Self { alarm: Alarm::new(Instant::now()), io: Some(io), sender, signal, waker })
+        Ok(Self { alarm: Alarm::new(Instant::now()), io: Some(io), requests: 0, sender, signal, waker })
     }
 
     /// Sends a request. The answer is to be had from [`Connection::poll_answer`].
     pub fn send(&mut self, request: Request<Body>) -> impl Future<Output = Answer> + use<> {
+        self.requests += 1;
         // Without a budget, because a budget that is used up would have to wake the task.
         unconstrained(self.sender.try_send_request(request))
+    }
+
+    /// How many requests were sent.
+    pub fn requests(&self) -> u64 {
+        self.requests
     }
 
     /// The answer to what was sent.

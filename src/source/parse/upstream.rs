@@ -4,6 +4,7 @@
 //! is to be reached by TLS must not be sent plain text.
 
 mod balancer;
+mod health;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::duration::timeouts;
 use super::service::number;
 use super::{Observe, json};
 use crate::api::{self, ApisixUpstream, ApisixUpstreamSpec, PortSettings};
-use crate::model::{Invalid, Kind, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
+use crate::model::{Invalid, Keepalive, Kind, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
 use crate::world::{Object, Observed};
 
 impl Observe for ApisixUpstream {
@@ -65,9 +66,7 @@ fn read(settings: api::UpstreamSettings, field: &str) -> Result<UpstreamSettings
         tls_secret,
         upstream_host,
     } = settings;
-    for (name, value) in
-        [("discovery", discovery), ("healthCheck", health_check), ("subsets", subsets), ("tlsSecret", tls_secret)]
-    {
+    for (name, value) in [("discovery", discovery), ("subsets", subsets), ("tlsSecret", tls_secret)] {
         refuse(field, name, value.as_ref())?;
     }
     if let Some(scheme) = scheme.filter(|scheme| !matches!(scheme.as_str(), "" | "http")) {
@@ -83,8 +82,14 @@ fn read(settings: api::UpstreamSettings, field: &str) -> Result<UpstreamSettings
     };
     Ok(UpstreamSettings {
         balancing: balancer::read(loadbalancer.unwrap_or_default(), &format!("{field}.loadbalancer"))?,
+        health: match health_check {
+            None => None,
+            Some(check) => Some(Arc::new(health::read(check, &format!("{field}.healthCheck"))?)),
+        },
         host: host(pass_host.as_deref().unwrap_or_default(), upstream_host.as_deref().unwrap_or_default(), field)?,
+        keepalive: Keepalive::default(),
         retries,
+        retry_timeout: None,
         timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
     })
 }
@@ -168,12 +173,11 @@ mod tests {
         for (spec, field, reason) in [
             (json!({"scheme": "https"}), "spec.scheme", Reason::Unsupported),
             (json!({"scheme": "grpc"}), "spec.scheme", Reason::Unsupported),
-            (json!({"healthCheck": {}}), "spec.healthCheck", Reason::Unsupported),
+            (json!({"healthCheck": {}}), "spec.healthCheck.active", Reason::InvalidSpec),
             (json!({"subsets": [{"name": "a"}]}), "spec.subsets", Reason::Unsupported),
             (json!({"tlsSecret": {"name": "a"}}), "spec.tlsSecret", Reason::Unsupported),
             (json!({"discovery": {"type": "dns"}}), "spec.discovery", Reason::Unsupported),
             (json!({"externalNodes": [{"name": "a"}]}), "spec.externalNodes", Reason::Unsupported),
-            (json!({"loadbalancer": {"type": "ewma"}}), "spec.loadbalancer.type", Reason::Unsupported),
             (json!({"loadbalancer": {"type": "best"}}), "spec.loadbalancer.type", Reason::InvalidSpec),
             (
                 json!({"loadbalancer": {"type": "chash", "hashOn": "consumer"}}),
