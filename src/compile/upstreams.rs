@@ -181,7 +181,9 @@ pub(super) fn resolve(
     if let Some(check) = settings.and_then(|settings| settings.health.as_ref()) {
         let host = settings.and_then(|settings| rewritten(&settings.host));
         let id = CheckId { check: check.clone(), host, upstream: format!("{key}:{number}").into() };
-        nodes.iter_mut().for_each(|node| endpoints.watch(node, &id));
+        for node in &mut nodes {
+            endpoints.watch(node, &id);
+        }
     }
     let upstream = Upstream::new(name.into(), nodes);
     match settings {

@@ -20,8 +20,8 @@ pub struct ActiveCheck {
     pub concurrency: usize,
     /// What the answers mean.
     pub criteria: Criteria,
-    /// Further fields of the request, in lower case.
-    pub headers: Vec<(Arc<str>, Arc<str>)>,
+    /// Further fields of the request.
+    pub headers: Vec<HeaderField>,
     /// How long after an answer a healthy endpoint is asked again.
     pub healthy_interval: Duration,
     /// The `Host` of the request, unless the upstream is always sent another one.
@@ -37,6 +37,9 @@ pub struct ActiveCheck {
     /// How long after an answer an unhealthy endpoint is asked again.
     pub unhealthy_interval: Duration,
 }
+
+/// A field of a request: its name, in lower case, and its value.
+pub type HeaderField = (Arc<str>, Arc<str>);
 
 /// What is asked of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -27,7 +27,7 @@ pub use client_auth::{
 };
 pub use data::Data;
 pub use expression::{Expression, Number, Pattern, Subject, Test, Variable};
-pub use health::{ActiveCheck, CheckKind, Criteria, HealthCheck, Sign, Thresholds};
+pub use health::{ActiveCheck, CheckKind, Criteria, HeaderField, HealthCheck, Sign, Thresholds};
 pub use host::{HostName, HostPattern};
 pub use id::{Kind, Meta, ObjectKey, ObjectRef, SourceId};
 pub use invalid::{Invalid, Reason};

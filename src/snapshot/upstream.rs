@@ -470,7 +470,9 @@ mod tests {
         ];
         for balance in balances {
             let (upstream, targets) = upstream(balance);
-            targets.iter().for_each(|target| fail(target));
+            for target in &targets {
+                fail(target);
+            }
             let mut all = tries(&upstream);
             assert!(all[0] != "3", "the higher priority first");
             all.sort();

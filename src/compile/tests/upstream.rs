@@ -10,7 +10,7 @@ use crate::snapshot::Host;
 
 fn upstream(class: Option<&str>, settings: Result<UpstreamSettings, Invalid>) -> Object {
     let settings = settings.map(|default| SettingsByPort { default, ports: [].into() });
-    Object::ApisixUpstream(observed(0, Ok(ServiceSettings { class: class.map(Arc::from), settings })))
+    Object::ApisixUpstream(Box::new(observed(0, Ok(ServiceSettings { class: class.map(Arc::from), settings }))))
 }
 
 fn seconds(seconds: u64) -> Timeouts {
@@ -59,8 +59,9 @@ fn the_settings_of_a_port_replace_all_others() {
     let default = UpstreamSettings { host: PassHost::Node, ..UpstreamSettings::default() };
     let port = UpstreamSettings { retries: Some(0), ..UpstreamSettings::default() };
     let of = |number| SettingsByPort { default: default.clone(), ports: [(number, port.clone())].into() };
-    let object =
-        |number| Object::ApisixUpstream(observed(0, Ok(ServiceSettings { class: None, settings: Ok(of(number)) })));
+    let object = |number| {
+        Object::ApisixUpstream(Box::new(observed(0, Ok(ServiceSettings { class: None, settings: Ok(of(number)) }))))
+    };
     bench.put("s", object(80)).compile();
     let found = backend(&bench).unwrap();
     assert_eq!((&found.host, found.attempts), (&Host::Pass, 1));

@@ -32,7 +32,7 @@ impl Observe for ApisixUpstream {
     }
 
     fn wrap(observed: Observed<ServiceSettings>) -> Object {
-        Object::ApisixUpstream(observed)
+        Object::ApisixUpstream(Box::new(observed))
     }
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, header};
 use super::super::duration::duration;
 use super::super::service::number;
 use crate::api;
-use crate::model::{ActiveCheck, CheckKind, Criteria, HealthCheck, Invalid};
+use crate::model::{ActiveCheck, CheckKind, Criteria, HeaderField, HealthCheck, Invalid};
 
 /// The shortest time between two checks (APISIX).
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -190,7 +190,7 @@ fn path(path: Option<String>, default: Arc<str>, field: &str) -> Result<Arc<str>
     Ok(path.into())
 }
 
-fn headers(lines: Vec<String>, field: &str) -> Result<Vec<(Arc<str>, Arc<str>)>, Invalid> {
+fn headers(lines: Vec<String>, field: &str) -> Result<Vec<HeaderField>, Invalid> {
     let mut headers = Vec::new();
     for (index, line) in lines.into_iter().enumerate() {
         let wrong = |what: &str| Invalid::spec(format!("{field}[{index}]"), format!("`{line}` {what}"));
