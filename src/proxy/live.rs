@@ -264,7 +264,8 @@ mod tests {
         let metrics = Arc::new(Metrics::new(current.clone()));
         let log = Log::new(Format::Text, std::io::sink());
         let (audit, draining, live, settings) = Default::default();
-        let shared = Arc::new(Shared { audit, current, draining, live, log, metrics, settings });
+        let (shedding, sources) = Default::default();
+        let shared = Arc::new(Shared { audit, current, draining, live, log, metrics, settings, shedding, sources });
         let enter = |role, standing: Standing| {
             let used = Use { host: HostName::parse("a.test").unwrap(), role };
             Live::enter(&shared, Weak::new(), used, None, &standing)
