@@ -5,20 +5,21 @@ mod files;
 mod leadership;
 mod memory;
 mod problems;
+mod traffic;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustls_pki_types::UnixTime;
-use tokio::runtime::{self, Runtime};
+use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, watch};
 
 use self::leadership::Leadership;
+use self::traffic::Traffic;
 use crate::admin::{Admin, Pages};
 use crate::args::RunOptions;
 use crate::compile::{Context, Report, TlsContext};
@@ -70,11 +71,11 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
     );
     // Control and traffic have runtimes of their own, so that neither can stall the other.
     let control = runtime::Builder::new_current_thread().enable_all().build()?;
-    let traffic = traffic_runtime(options.workers)?;
+    let traffic = Traffic::start(options.workers)?;
     let current = Arc::new(Current::default());
     let metrics = Arc::new(Metrics::new(current.clone()));
     let proxy = {
-        let _guard = traffic.enter();
+        let _guard = traffic.handle().enter();
         Proxy::bind(settings(options), current.clone(), log.clone(), metrics.clone())
             .context("cannot listen for traffic")?
     };
@@ -91,12 +92,11 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
         tokio::spawn(Admin::bind(options.admin_listen, pages).await?.run());
         let (published, leadership) = start_control(options, current, reports, &readiness).await?;
         let stop = stop_signal()?;
-        let serving = Serving { leadership, options, proxy, published, readiness, traffic: &traffic };
+        let serving = Serving { leadership, options, proxy, published, readiness, traffic: traffic.handle() };
         serving.until(stop, started).await;
         Ok(())
     });
-    // Tasks that are left have had their time.
-    traffic.shutdown_background();
+    traffic.stop();
     outcome
 }
 
@@ -171,7 +171,7 @@ struct Serving<'a> {
     proxy: Proxy,
     published: watch::Receiver<bool>,
     readiness: Readiness,
-    traffic: &'a Runtime,
+    traffic: &'a Handle,
 }
 
 impl Serving<'_> {
@@ -203,12 +203,6 @@ impl Serving<'_> {
         let (finished, ()) = tokio::join!(drain.drain(limit), vacate);
         tracing::info!(finished, "stopped");
     }
-}
-
-fn traffic_runtime(workers: Option<usize>) -> std::io::Result<Runtime> {
-    let cpus = || thread::available_parallelism().map_or(1, Into::into);
-    let workers = workers.filter(|workers| *workers > 0).unwrap_or_else(cpus);
-    runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().thread_name("traffic").build()
 }
 
 fn open_manifests(roots: Vec<PathBuf>) -> anyhow::Result<Manifests> {

@@ -6,6 +6,7 @@ mod announced;
 mod balancing;
 mod client;
 mod drain;
+mod faults;
 mod forwarding;
 mod identity;
 mod limits;

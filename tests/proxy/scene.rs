@@ -190,8 +190,14 @@ impl Scene {
         self.awaits(name, || self.metrics(name).contains(&line)).await;
     }
 
+    /// Waits until `connections` have been closed because of `reason`: their clients may see it first.
+    pub(crate) async fn closed(&self, reason: &str, connections: u64) {
+        let name = format!("portcullis_client_connections_closed_total{{reason=\"{reason}\"}}");
+        self.metric_becomes(&name, connections).await;
+    }
+
     async fn awaits(&self, what: &str, is_there: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !is_there() {
             assert!(Instant::now() < deadline, "{what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
