@@ -3,6 +3,7 @@
 mod control;
 mod files;
 mod leadership;
+mod memory;
 mod problems;
 mod traffic;
 
@@ -75,16 +76,8 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
     let metrics = Arc::new(Metrics::new(current.clone()));
     let proxy = {
         let _guard = traffic.handle().enter();
-        let settings = Settings {
-            allow_plaintext_client_auth: options.allow_plaintext_client_auth,
-            fallback_sni: options.fallback_sni.clone(),
-            http: options.http_listen.clone(),
-            https: options.https_listen.clone(),
-            max_connections: files::connections(options.http_listen.len() + options.https_listen.len()),
-            trust_grace: options.trust_grace,
-            ..Settings::default()
-        };
-        Proxy::bind(settings, current.clone(), log.clone(), metrics.clone()).context("cannot listen for traffic")?
+        Proxy::bind(settings(options), current.clone(), log.clone(), metrics.clone())
+            .context("cannot listen for traffic")?
     };
     let outcome = control.block_on(async {
         let readiness = Readiness::awaiting(&[FIRST_SNAPSHOT]);
@@ -105,6 +98,28 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
     });
     traffic.stop();
     outcome
+}
+
+fn settings(options: &RunOptions) -> Settings {
+    let RunOptions { http_listen, http_proxy_protocol_listen, https_listen, https_proxy_protocol_listen, .. } = options;
+    let listeners = [http_listen, http_proxy_protocol_listen, https_listen, https_proxy_protocol_listen];
+    let max_connections = files::connections(listeners.into_iter().map(Vec::len).sum());
+    Settings {
+        access_log_sample: options.access_log_sample,
+        allow_plaintext_client_auth: options.allow_plaintext_client_auth,
+        fallback_sni: options.fallback_sni.clone(),
+        http: http_listen.clone(),
+        http_proxy_protocol: http_proxy_protocol_listen.clone(),
+        https: https_listen.clone(),
+        https_proxy_protocol: https_proxy_protocol_listen.clone(),
+        max_body_size: options.max_body_size.filter(|bytes| *bytes > 0),
+        max_connections,
+        max_connections_per_source: options.max_connections_per_source.unwrap_or(max_connections / 2),
+        memory_limit: memory::limit(options.memory_limit),
+        trust_grace: options.trust_grace,
+        trusted_addresses: options.trusted_addresses.clone(),
+        ..Settings::default()
+    }
 }
 
 /// Starts the sources, the control loop and, in a cluster, the status writer. The receiver says when the first snapshot is
@@ -141,7 +156,7 @@ async fn start_control(
     let context = Context {
         class: options.class.ingress_class.clone().into(),
         controller: options.class.controller_name.clone().into(),
-        tls: TlsContext::new()?,
+        tls: TlsContext::new()?.trusting(rustls_native_certs::load_native_certs().certs),
     };
     let outputs = control::Outputs { current, published: published_sender, referenced: referenced_sender, reports };
     let clock = || i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
@@ -169,11 +184,12 @@ impl Serving<'_> {
             () = &mut stop => return,
         }
         let mut http = self.proxy.local_addrs();
-        let https = http.split_off(self.options.http_listen.len());
+        let mut https = http.split_off(self.options.http_listen.len());
+        let announced = https.split_off(self.options.https_listen.len());
         let (drain, draining) = drain::channel();
         self.traffic.spawn(self.proxy.run(draining));
         self.readiness.open(FIRST_SNAPSHOT);
-        tracing::info!(?http, ?https, "serving");
+        tracing::info!(?http, ?https, proxy_protocol = ?announced, "serving");
         started(&Addresses { http, https });
         stop.await;
         let limit = self.options.drain_timeout;

@@ -16,6 +16,7 @@ mod route;
 mod service;
 mod tls;
 mod upstream;
+mod upstream_tls;
 mod validity;
 
 pub use client_auth::{
@@ -35,4 +36,5 @@ pub use route::{BackendRef, Conditions, Granularity, Methods, PortRef, Route, Ru
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
 pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};
 pub use upstream::{Balancing, HashKey, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
+pub use upstream_tls::{UpstreamTls, VerifyServer};
 pub use validity::{Validated, Validity, timestamp};

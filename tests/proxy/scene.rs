@@ -129,7 +129,15 @@ impl Config {
         let addresses = proxy.local_addrs();
         let (drain, draining) = drain::channel();
         tokio::spawn(proxy.run(draining));
-        Scene { access, current, drain, http: addresses[0], https: addresses[1], metrics }
+        Scene {
+            access,
+            current,
+            drain,
+            http: addresses[0],
+            https: addresses[1],
+            metrics,
+            others: addresses[2..].into(),
+        }
     }
 }
 
@@ -148,6 +156,8 @@ pub(crate) struct Scene {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
+    /// The other listeners that the settings ask for, in the order of [`Proxy::local_addrs`].
+    pub(crate) others: Vec<SocketAddr>,
 }
 
 impl Scene {
