@@ -7,53 +7,79 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::attach::{self, Attached};
+use super::nodes;
 use super::{Context, ObjectReport, Report};
 use crate::model::{
     BackendRef, Balancing, Effect, Granularity, Invalid, Kind, ObjectKey, ObjectRef, PassHost, PortRef, Problem,
-    Reason, Service, ServiceAddress, ServicePort, SourceId, Timeouts, UpstreamSettings,
+    Reason, Service, ServiceAddress, ServicePort, SourceId, Timeouts, UpstreamRef, UpstreamSettings,
 };
-use crate::snapshot::{Address, Endpoint, Host, Transport, Upstream};
+use crate::snapshot::{Endpoint, Host, Node, Transport, Upstream};
 use crate::world::World;
+
+/// The port of external nodes that name none.
+const HTTP: u16 = 80;
 
 /// The endpoints in use, by address and transport: one connection pool for both, whichever routes lead to it.
 #[derive(Debug)]
 pub(super) struct Endpoints<'a> {
-    previous: &'a HashMap<(Address, Transport), Arc<Endpoint>>,
-    pub(super) current: HashMap<(Address, Transport), Arc<Endpoint>>,
+    /// The names that addresses were wanted of.
+    pub(super) names: BTreeSet<Arc<str>>,
+    previous: &'a HashMap<(SocketAddr, Transport), Arc<Endpoint>>,
+    pub(super) current: HashMap<(SocketAddr, Transport), Arc<Endpoint>>,
 }
 
 impl<'a> Endpoints<'a> {
-    pub(super) fn new(previous: &'a HashMap<(Address, Transport), Arc<Endpoint>>) -> Self {
-        Self { current: HashMap::new(), previous }
+    pub(super) fn new(previous: &'a HashMap<(SocketAddr, Transport), Arc<Endpoint>>) -> Self {
+        Self { current: HashMap::new(), names: BTreeSet::new(), previous }
     }
 
-    fn at(&mut self, address: Address, transport: &Transport) -> Arc<Endpoint> {
+    fn at(&mut self, address: SocketAddr, transport: &Transport) -> Arc<Endpoint> {
         let key = (address, transport.clone());
         if let Some(endpoint) = self.current.get(&key) {
             return endpoint.clone();
         }
         let carried = self.previous.get(&key).cloned();
-        let endpoint = carried.unwrap_or_else(|| Arc::new(Endpoint::new(key.0.clone(), key.1.clone())));
+        let endpoint = carried.unwrap_or_else(|| Arc::new(Endpoint::new(key.0, key.1.clone())));
         self.current.insert(key, endpoint.clone());
         endpoint
+    }
+}
+
+impl Endpoints<'_> {
+    /// The addresses of `name`, which is wanted from now on.
+    fn find(&mut self, world: &World, name: &Arc<str>) -> Result<nodes::Named, String> {
+        let found = nodes::find(world, name);
+        if found.as_ref().map_or(true, |found| found.name.is_some()) {
+            self.names.insert(name.clone());
+        }
+        found
     }
 }
 
 /// Reports on every ApisixUpstream that is ours, whether or not a route leads to its Service.
 pub(super) fn report(world: &World, context: &Context, report: &mut Report) {
     for (key, source, observed) in world.upstreams() {
-        let invalid = match &observed.value {
+        let refused = |invalid| vec![Problem { effect: Effect::Refused, invalid }];
+        let problems = match &observed.value {
             Ok(upstream) => match attach::attached(upstream.class.as_deref(), world, context) {
-                Attached::Ours => upstream.settings.as_ref().err().cloned(),
+                Attached::Ours => match &upstream.settings {
+                    Ok(settings) => {
+                        let field = |index| format!("spec.externalNodes[{index}]");
+                        let nodes = settings.nodes.iter().enumerate();
+                        nodes
+                            .filter_map(|(index, node)| nodes::problem(world, &key.namespace, node, &field(index)))
+                            .collect()
+                    }
+                    Err(why) => refused(why.clone()),
+                },
                 // Manifests have no other reader: there it is a mistake.
                 Attached::Unknown if source == SourceId::Manifests => {
-                    Some(attach::unknown(upstream.class.as_deref(), context))
+                    refused(attach::unknown(upstream.class.as_deref(), context))
                 }
                 Attached::Theirs | Attached::Unknown => continue,
             },
-            Err(why) => Some(why.clone()),
+            Err(why) => refused(why.clone()),
         };
-        let problems = invalid.map(|invalid| Problem { effect: Effect::Refused, invalid }).into_iter().collect();
         let object = ObjectRef { kind: Kind::ApisixUpstream, key: key.clone() };
         report.objects.insert(object, ObjectReport { meta: observed.meta, problems, source });
     }
@@ -98,9 +124,10 @@ fn configure(
     upstream.host = match &settings.host {
         PassHost::Node => Host::Node,
         PassHost::Pass => Host::Pass,
-        PassHost::Rewrite(host) => Host::Rewrite(HeaderValue::from_str(host).map_err(|_| {
-            Invalid::spec(format!("{field}.serviceName"), format!("`{host}`, its ApisixUpstream's, is no host"))
-        })?),
+        PassHost::Rewrite(host) => Host::Rewrite(
+            HeaderValue::from_str(host)
+                .map_err(|_| Invalid::spec(field, format!("`{host}`, its ApisixUpstream's, is no host")))?,
+        ),
     };
     upstream.attempts = settings.retries.map_or(usize::MAX, |retries| retries.saturating_add(1));
     upstream.timeouts = if of_route.is_some() { None } else { settings.timeouts };
@@ -108,11 +135,11 @@ fn configure(
 }
 
 /// Resolves `backend` of an object in `namespace`, for a route with deadlines of its own or none. `field` is the backend's
-/// path in the object.
+/// path in the object; what is wrong although the backend can be used goes to `problems`.
 ///
 /// # Errors
-/// When the Service or its port does not exist, or has no address of the wanted kind, or the Service's ApisixUpstream is
-/// refused. No ready endpoint is no error.
+/// When the Service or its port does not exist, or has no address of the wanted kind, or its name has never resolved, or
+/// the Service's ApisixUpstream is refused. No ready endpoint is no error.
 pub(super) fn resolve(
     world: &World,
     context: &Context,
@@ -120,6 +147,7 @@ pub(super) fn resolve(
     (backend, timeouts): (&BackendRef, Option<Timeouts>),
     field: &str,
     endpoints: &mut Endpoints<'_>,
+    problems: &mut Vec<Problem>,
 ) -> Result<Upstream, Invalid> {
     let key = ObjectKey::new(namespace.clone(), backend.service.clone());
     let service_field = || format!("{field}.serviceName");
@@ -132,14 +160,20 @@ pub(super) fn resolve(
             return Err(Invalid::new(Reason::RefNotFound, service_field(), format!("Service {key} does not exist")));
         }
     };
-    let (number, addresses): (u16, BTreeSet<Address>) = match (&service.address, backend.granularity) {
-        (ServiceAddress::External(name), _) => {
+    let mut name = None;
+    let (number, addresses): (u16, BTreeSet<SocketAddr>) = match (&service.address, backend.granularity) {
+        (ServiceAddress::External(external), _) => {
             let port = external_port(service, backend, field)?;
-            (port, [Address::Name(name.clone(), port)].into())
+            let found = endpoints.find(world, external);
+            let found = found
+                .map_err(|why| Invalid::new(Reason::NotResolved, service_field(), format!("Service {key}: {why}")))?;
+            problems.extend(nodes::outdated(world, external, &service_field()));
+            name = found.name;
+            (port, found.addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
         }
         (ServiceAddress::Cluster(ip), Granularity::Service) => {
             let port = port_of(&key, service, &backend.port, field)?;
-            (port.port, [Address::Socket(SocketAddr::new(*ip, port.port))].into())
+            (port.port, [SocketAddr::new(*ip, port.port)].into())
         }
         (ServiceAddress::Headless, Granularity::Service) => {
             let message = format!("Service {key} has no cluster IP; leave resolveGranularity out");
@@ -150,26 +184,75 @@ pub(super) fn resolve(
             (port.port, ready(world, &key, port))
         }
     };
-    let name = match &backend.port {
+    let title = match &backend.port {
         PortRef::Name(port) => format!("{key}:{port}"),
         PortRef::Number(port) => format!("{key}:{port}"),
     };
     let settings = settings(world, context, &key, number, field)?;
     let transport = Transport::default();
-    let nodes = addresses.into_iter().map(|address| endpoints.at(address, &transport).into());
-    let upstream = Upstream::new(name.into(), nodes);
+    let nodes =
+        addresses.into_iter().map(|address| Node { name: name.clone(), ..endpoints.at(address, &transport).into() });
+    let upstream = Upstream::new(title.into(), nodes);
     match settings {
         None => Ok(upstream),
-        Some(settings) => configure(upstream, settings, timeouts, field),
+        Some(settings) => configure(upstream, settings, timeouts, &service_field()),
     }
 }
 
+/// The nodes of the ApisixUpstream that `reference`, of an object in `namespace`, names, for a route with deadlines of its own or none.
+/// `field` is the reference's path in the object.
+///
+/// # Errors
+/// When there is no such ApisixUpstream of ours, it is refused, or none of its nodes has a name that can be resolved. Which of
+/// the nodes cannot is reported on the ApisixUpstream itself.
+pub(super) fn external(
+    world: &World,
+    context: &Context,
+    namespace: &Arc<str>,
+    (reference, timeouts): (&UpstreamRef, Option<Timeouts>),
+    field: &str,
+    endpoints: &mut Endpoints<'_>,
+) -> Result<Upstream, Invalid> {
+    let key = ObjectKey::new(namespace.clone(), reference.name.clone());
+    let unusable =
+        |why: &str| Invalid::new(Reason::RefNotFound, format!("{field}.name"), format!("ApisixUpstream {key} {why}"));
+    let observed = world.upstream(&key).ok_or_else(|| unusable("does not exist"))?;
+    let upstream = observed.value.as_ref().map_err(|why| unusable(&format!("is refused: {why}")))?;
+    if attach::attached(upstream.class.as_deref(), world, context) != Attached::Ours {
+        return Err(unusable("belongs to another controller, or to none"));
+    }
+    let settings = upstream.settings.as_ref().map_err(|why| unusable(&format!("is refused: {why}")))?;
+    let mut found = Vec::new();
+    for node in &settings.nodes {
+        let name = nodes::name(world, namespace, node, field).ok();
+        if let Some(named) = name.and_then(|name| endpoints.find(world, name).ok()) {
+            found.push((node, named));
+        }
+    }
+    if found.is_empty() {
+        return Err(unusable(match settings.nodes.as_slice() {
+            [] => "has no externalNodes",
+            _ => "has no external node that can be resolved; its own conditions say why",
+        }));
+    }
+    let transport = Transport::default();
+    let counts: Vec<_> = found.iter().map(|(node, named)| (node.weight, named.addresses.len())).collect();
+    let mut nodes = Vec::new();
+    for ((node, named), weight) in found.into_iter().zip(nodes::shares(&counts)) {
+        for address in named.addresses {
+            let address = SocketAddr::new(address, node.port.unwrap_or(HTTP));
+            nodes.push(Node { endpoint: endpoints.at(address, &transport), name: named.name.clone(), weight });
+        }
+    }
+    configure(Upstream::new(key.to_string().into(), nodes), &settings.default, timeouts, &format!("{field}.name"))
+}
+
 /// The ready endpoints of the Service's port `port`: those of the slices' port of the same name (EndpointSlice v1).
-fn ready(world: &World, service: &ObjectKey, port: &ServicePort) -> BTreeSet<Address> {
+fn ready(world: &World, service: &ObjectKey, port: &ServicePort) -> BTreeSet<SocketAddr> {
     let mut addresses = BTreeSet::new();
     for slice in world.slices(service) {
         for number in slice.ports.iter().filter(|p| p.name == port.name).map(|p| p.port) {
-            addresses.extend(slice.addresses.iter().map(|ip| Address::Socket(SocketAddr::new(*ip, number))));
+            addresses.extend(slice.addresses.iter().map(|ip| SocketAddr::new(*ip, number)));
         }
     }
     addresses

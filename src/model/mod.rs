@@ -31,8 +31,10 @@ pub use network::Network;
 pub use normal_path::{is_plain_path, normal_path};
 pub use path::PathPattern;
 pub use problem::{Effect, Problem};
-pub use route::{BackendRef, Conditions, Granularity, Methods, PortRef, Route, Rule, Timeouts};
+pub use route::{BackendRef, Conditions, Granularity, Methods, PortRef, Route, Rule, Timeouts, UpstreamRef};
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
 pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};
-pub use upstream::{Balancing, HashKey, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
+pub use upstream::{
+    Balancing, ExternalName, ExternalNode, HashKey, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings,
+};
 pub use validity::{Validated, Validity, timestamp};

@@ -19,7 +19,7 @@ use super::exchange::Exchange;
 use crate::body::{Body, Upload, UploadState};
 use crate::metrics::Metrics;
 use crate::model::Timeouts;
-use crate::snapshot::{Address, Connection, Endpoint, Host, Node, Upstream};
+use crate::snapshot::{Connection, Endpoint, Host, Node, Upstream};
 
 /// Deadlines of an exchange with an upstream.
 #[derive(Clone, Copy, Debug)]
@@ -46,10 +46,11 @@ pub(super) fn forward(
         let downstream = exchange.downstream.clone();
         let metrics = &*downstream.shared().metrics;
         let mut last = ProxyError::NoEndpoint;
-        for Node { endpoint, .. } in upstream.from(first) {
+        for node in upstream.from(first) {
+            let endpoint = &node.endpoint;
             let now = Instant::now();
             exchange.tries(upstream, endpoint, now);
-            name_host(upstream, endpoint, request.headers_mut());
+            name_host(upstream, node, request.headers_mut());
             if let Some(mut connection) = idle(endpoint, now) {
                 metrics.upstream.reuses.inc();
                 let again = Again::of(&request);
@@ -79,10 +80,10 @@ pub(super) fn forward(
     }
 }
 
-/// Sets `Host` where it is the endpoint's.
-pub(super) fn name_host(upstream: &Upstream, endpoint: &Endpoint, headers: &mut HeaderMap) {
+/// Sets `Host` where it is the node's.
+pub(super) fn name_host(upstream: &Upstream, node: &Node, headers: &mut HeaderMap) {
     if upstream.host == Host::Node
-        && let Some(host) = endpoint.host()
+        && let Some(host) = node.host()
     {
         headers.insert(HOST, host);
     }
@@ -134,12 +135,7 @@ pub(super) async fn connect(
     metrics: &Metrics,
 ) -> Result<Box<Connection>, ProxyError> {
     let counters = &metrics.upstream;
-    let stream = async {
-        match &endpoint.address {
-            Address::Name(name, port) => TcpStream::connect((&**name, *port)).await,
-            Address::Socket(address) => TcpStream::connect(address).await,
-        }
-    };
+    let stream = TcpStream::connect(endpoint.address);
     let failed = |error: ProxyError| {
         counters.connect_failures.inc();
         error

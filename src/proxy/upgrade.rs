@@ -16,7 +16,7 @@ use super::response::ResponseBody;
 use super::{headers, tunnel};
 use crate::body::Body;
 use crate::model::Timeouts;
-use crate::snapshot::{Node, Upstream};
+use crate::snapshot::Upstream;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -82,9 +82,10 @@ async fn ask_upstream(
 ) -> Result<Response<hyper::body::Incoming>, ProxyError> {
     let downstream = exchange.downstream.clone();
     let mut last = ProxyError::NoEndpoint;
-    for Node { endpoint, .. } in upstream.from(first) {
+    for node in upstream.from(first) {
+        let endpoint = &node.endpoint;
         exchange.tries(upstream, endpoint, Instant::now());
-        name_host(upstream, endpoint, request.headers_mut());
+        name_host(upstream, node, request.headers_mut());
         match connect(endpoint, timeouts.connect, &downstream.shared().metrics).await {
             Ok(connection) => {
                 let mut sender = connection.detach();

@@ -1,11 +1,8 @@
 //! Endpoints: one address each.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use http::HeaderValue;
 
 use super::Connection;
 use crate::pool::Pool;
@@ -14,10 +11,10 @@ use crate::pool::Pool;
 #[derive(Debug)]
 pub struct Endpoint {
     /// Where to connect to.
-    pub address: Address,
+    pub address: SocketAddr,
     /// Idle connections.
     pub idle: Pool<Box<Connection>>,
-    /// The address as text, for logs: made once, not per request. Not escaped.
+    /// The address as text, for logs: made once, not per request.
     pub text: Box<str>,
     /// How it is spoken to.
     pub transport: Transport,
@@ -26,38 +23,15 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint without connections.
-    pub fn new(address: Address, transport: Transport) -> Self {
+    pub fn new(address: SocketAddr, transport: Transport) -> Self {
         let text = address.to_string().into();
         Self { address, idle: Pool::default(), text, transport, under_way: AtomicUsize::new(0) }
-    }
-
-    /// The address as a `Host` field: without the port where that is HTTP's own. `None` where it cannot be one.
-    pub fn host(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(self.text.strip_suffix(":80").unwrap_or(&self.text)).ok()
     }
 }
 
 /// How an endpoint is spoken to. A connection is used only by requests that agree in all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Transport {}
-
-/// Where an endpoint is reached.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Address {
-    /// A name to resolve when connecting, and a port (`ExternalName`).
-    Name(Arc<str>, u16),
-    /// An IP address and a port.
-    Socket(SocketAddr),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name, port) => write!(f, "{name}:{port}"),
-            Self::Socket(address) => write!(f, "{address}"),
-        }
-    }
-}
 
 /// A request that is under way at an endpoint, as long as this lives.
 #[derive(Debug)]
@@ -80,21 +54,5 @@ impl Endpoint {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_a_host_without_the_usual_port() {
-        for (address, host) in [
-            (Address::Socket(([10, 0, 0, 1], 80).into()), "10.0.0.1"),
-            (Address::Socket(([10, 0, 0, 1], 8080).into()), "10.0.0.1:8080"),
-            (Address::Name("a.example".into(), 80), "a.example"),
-        ] {
-            assert_eq!(Endpoint::new(address, Transport::default()).host().unwrap(), host);
-        }
     }
 }

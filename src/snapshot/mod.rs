@@ -16,6 +16,7 @@ mod tls;
 mod upstream;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use balance::hash;
@@ -23,7 +24,7 @@ pub use client_auth::{ClientAuth, PolicyId};
 pub use connection::{Answer, Connection};
 pub use current::Current;
 pub use dump::Dump;
-pub use endpoint::{Address, Endpoint, Transport, UnderWay};
+pub use endpoint::{Endpoint, Transport, UnderWay};
 pub use host_stats::{AnchorUse, DAYS, Handshake, HostCounts, HostStats, Reason};
 pub use hosts::HostTable;
 pub use rejection::Rejection;
@@ -56,7 +57,7 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 pub struct Carried {
     /// The endpoints in use, with their idle connections.
-    pub endpoints: HashMap<(Address, Transport), Arc<Endpoint>>,
+    pub endpoints: HashMap<(SocketAddr, Transport), Arc<Endpoint>>,
     /// Counters by route name.
     pub stats: HashMap<Arc<str>, Arc<RouteStats>>,
 }

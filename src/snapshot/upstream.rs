@@ -35,13 +35,29 @@ enum Balance {
 pub struct Node {
     /// Where and how it is reached.
     pub endpoint: Arc<Endpoint>,
+    /// The name that its address was found by, without a final dot.
+    pub name: Option<Arc<str>>,
     /// Its share of the requests; 0 gets none.
     pub weight: u32,
 }
 
 impl From<Arc<Endpoint>> for Node {
     fn from(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, weight: 1 }
+        Self { endpoint, name: None, weight: 1 }
+    }
+}
+
+impl Node {
+    /// The node as a `Host` field: its name, or else its address, without the port where that is HTTP's own. `None` where that
+    /// cannot be one.
+    pub fn host(&self) -> Option<HeaderValue> {
+        let (text, port) = (&*self.endpoint.text, self.endpoint.address.port());
+        match (&self.name, port) {
+            (None, _) => HeaderValue::from_str(text.strip_suffix(":80").unwrap_or(text)),
+            (Some(name), 80) => HeaderValue::from_str(name),
+            (Some(name), port) => HeaderValue::try_from(format!("{name}:{port}")),
+        }
+        .ok()
     }
 }
 
@@ -163,11 +179,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::snapshot::{Address, Transport};
+    use crate::snapshot::Transport;
 
     fn node(port: u16) -> Node {
-        let address = Address::Socket(([127, 0, 0, 1], port).into());
-        Arc::new(Endpoint::new(address, Transport::default())).into()
+        Arc::new(Endpoint::new(([127, 0, 0, 1], port).into(), Transport::default())).into()
     }
 
     fn upstream(name: &str) -> Upstream {
@@ -193,6 +208,18 @@ mod tests {
         assert!(Backends::new([(upstream("a"), 0)]).pick().is_none());
         assert!(Backends::new([(upstream("a"), 0), (upstream("b"), 0)]).pick().is_none());
         assert!(Backends::default().pick().is_none());
+    }
+
+    #[test]
+    fn the_host_of_a_node_is_its_name_or_its_address_without_the_usual_port() {
+        for (port, name, host) in [
+            (80, None, "127.0.0.1"),
+            (8080, None, "127.0.0.1:8080"),
+            (80, Some("a.example"), "a.example"),
+            (8080, Some("a.example"), "a.example:8080"),
+        ] {
+            assert_eq!(Node { name: name.map(Arc::from), ..node(port) }.host().unwrap(), host);
+        }
     }
 
     #[test]

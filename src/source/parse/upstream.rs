@@ -4,6 +4,7 @@
 //! is to be reached by TLS must not be sent plain text.
 
 mod balancer;
+mod nodes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ fn by_port(spec: Value) -> Result<SettingsByPort, Invalid> {
     let spec = if spec.is_null() { Value::Object(serde_json::Map::new()) } else { spec };
     let ApisixUpstreamSpec { external_nodes, ingress_class_name: _, port_level_settings, settings } =
         json::read(spec, "spec")?;
-    refuse("spec", "externalNodes", external_nodes.as_ref())?;
+    let nodes = nodes::read(external_nodes.unwrap_or_default(), "spec.externalNodes")?;
     let mut ports = BTreeMap::new();
     for (index, PortSettings { port, settings }) in port_level_settings.unwrap_or_default().into_iter().enumerate() {
         let field = format!("spec.portLevelSettings[{index}]");
@@ -49,7 +50,7 @@ fn by_port(spec: Value) -> Result<SettingsByPort, Invalid> {
             return Err(Invalid::spec(format!("{field}.port"), format!("{port} is in the list already")));
         }
     }
-    Ok(SettingsByPort { default: read(settings, "spec")?, ports })
+    Ok(SettingsByPort { default: read(settings, "spec")?, nodes, ports })
 }
 
 fn read(settings: api::UpstreamSettings, field: &str) -> Result<UpstreamSettings, Invalid> {
@@ -172,7 +173,6 @@ mod tests {
             (json!({"subsets": [{"name": "a"}]}), "spec.subsets", Reason::Unsupported),
             (json!({"tlsSecret": {"name": "a"}}), "spec.tlsSecret", Reason::Unsupported),
             (json!({"discovery": {"type": "dns"}}), "spec.discovery", Reason::Unsupported),
-            (json!({"externalNodes": [{"name": "a"}]}), "spec.externalNodes", Reason::Unsupported),
             (json!({"loadbalancer": {"type": "ewma"}}), "spec.loadbalancer.type", Reason::Unsupported),
             (json!({"loadbalancer": {"type": "best"}}), "spec.loadbalancer.type", Reason::InvalidSpec),
             (

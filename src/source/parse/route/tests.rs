@@ -77,7 +77,9 @@ fn what_is_not_served_refuses_the_object_by_name() {
         ("/plugins", json!([{"name": "a", "enable": false}, {"name": "b"}]), "spec.http[0].plugins[1]", "`b`"),
         ("/authentication", json!({"enable": true, "type": "keyAuth"}), "spec.http[0].authentication", "keyAuth"),
         ("/plugin_config_name", json!("shared"), "spec.http[0].plugin_config_name", "shared"),
-        ("/upstreams", json!([{"name": "u"}]), "spec.http[0].upstreams", "ApisixUpstream"),
+        ("/upstreams", json!([{"name": ""}]), "spec.http[0].upstreams[0].name", "empty"),
+        ("/upstreams", json!([{"name": "u"}, {"name": "u"}]), "spec.http[0].upstreams[1].name", "already"),
+        ("/upstreams", json!([{"name": "u", "weight": -1}]), "spec.http[0].upstreams[0].weight", "between"),
         (
             "/match/exprs",
             json!([{"subject": {"scope": "Body", "name": "a"}, "op": "Equal", "value": "b"}]),
