@@ -30,7 +30,8 @@ pub struct ApisixUpstreamSpec {
     /// The IngressClass of the controller that serves this object; the default class where it is left out.
     #[schemars(length(max = 253))]
     pub ingress_class_name: Option<String>,
-    /// Settings of single ports: each replaces all of the object's for that port.
+    /// Settings of single ports: each replaces the object's for that port, which keeps `timeout`, `healthCheck`, `tlsSecret` and
+    /// `discovery` of the object where the entry has none.
     #[schemars(length(max = 256))]
     pub port_level_settings: Option<Vec<PortSettings>>,
     /// Settings of every other port.

@@ -22,7 +22,7 @@ pub struct SettingsByPort {
     pub default: UpstreamSettings,
     /// `spec.externalNodes`, to which `default` applies; in the object's order.
     pub nodes: Vec<ExternalNode>,
-    /// `spec.portLevelSettings` by port. They replace `default` as a whole.
+    /// `spec.portLevelSettings` by port. They replace `default`.
     pub ports: BTreeMap<u16, UpstreamSettings>,
 }
 

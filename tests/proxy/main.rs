@@ -4,6 +4,7 @@
 mod alert;
 mod balancing;
 mod client;
+mod dns;
 mod drain;
 mod forwarding;
 mod identity;

@@ -55,7 +55,9 @@ async fn a_short_name_is_searched_for() {
     server.set("short.ns.svc.cluster.local", Reply::Addresses(vec![host(4)], 30));
     let resolver = resolver(&server, &["ns.svc.cluster.local", "svc.cluster.local"]);
     assert_eq!(resolver.lookup("web").await, found(&[1], 30));
-    assert_eq!(resolver.lookup("web.other").await, Err("does not exist (NXDOMAIN)".to_owned()), "one dot is absolute");
+    assert_eq!(resolver.lookup("web.other").await, found(&[2], 30));
+    server.set("web.other", Reply::Addresses(vec![host(5)], 30));
+    assert_eq!(resolver.lookup("web.other").await, found(&[5], 30), "one dot: first as it is");
     assert_eq!(resolver.lookup("web.").await, found(&[3], 30));
     assert_eq!(resolver.lookup("short").await.unwrap().addresses, [host(9)].into(), "the hosts file comes first");
     server.set("web.ns.svc.cluster.local", Reply::Code(ResponseCode::ServFail));
@@ -106,6 +108,7 @@ async fn a_name_is_followed_as_long_as_it_is_wanted() {
     until(Ok([host(2)].into())).await;
     server.set("a.example", Reply::Code(ResponseCode::NXDomain));
     until(Err("does not exist (NXDOMAIN)")).await;
+    server.asked("a.example", 1).await;
     server.set("a.example", Reply::Addresses(vec![host(3)], 300));
     until(Ok([host(3)].into())).await;
     drop(wanted_sender);

@@ -42,15 +42,29 @@ fn by_port(spec: Value) -> Result<SettingsByPort, Invalid> {
     let ApisixUpstreamSpec { external_nodes, ingress_class_name: _, port_level_settings, settings } =
         json::read(spec, "spec")?;
     let nodes = nodes::read(external_nodes.unwrap_or_default(), "spec.externalNodes")?;
+    let default = read(settings.clone(), "spec")?;
     let mut ports = BTreeMap::new();
-    for (index, PortSettings { port, settings }) in port_level_settings.unwrap_or_default().into_iter().enumerate() {
+    for (index, PortSettings { port, settings: of_port }) in
+        port_level_settings.unwrap_or_default().into_iter().enumerate()
+    {
         let field = format!("spec.portLevelSettings[{index}]");
         let port = number(port, format!("{field}.port"))?;
-        if ports.insert(port, read(settings, &field)?).is_some() {
+        if ports.insert(port, read(over(of_port, &settings), &field)?).is_some() {
             return Err(Invalid::spec(format!("{field}.port"), format!("{port} is in the list already")));
         }
     }
-    Ok(SettingsByPort { default: read(settings, "spec")?, nodes, ports })
+    Ok(SettingsByPort { default, nodes, ports })
+}
+
+/// The settings of a port: it takes from the object what APISIX's controller 2.x takes, where it has none of its own.
+fn over(port: api::UpstreamSettings, object: &api::UpstreamSettings) -> api::UpstreamSettings {
+    api::UpstreamSettings {
+        discovery: port.discovery.or_else(|| object.discovery.clone()),
+        health_check: port.health_check.or_else(|| object.health_check.clone()),
+        timeout: port.timeout.or_else(|| object.timeout.clone()),
+        tls_secret: port.tls_secret.or_else(|| object.tls_secret.clone()),
+        ..port
+    }
 }
 
 fn read(settings: api::UpstreamSettings, field: &str) -> Result<UpstreamSettings, Invalid> {
@@ -153,7 +167,7 @@ mod tests {
         assert_eq!((timeouts.connect, timeouts.read), (Duration::from_secs(1), Duration::from_secs(60)));
         let port = &settings.ports[&80];
         assert_eq!((&port.balancing, &port.host), (&Balancing::LeastConnections, &PassHost::Node));
-        assert_eq!((port.retries, port.timeouts), (None, None), "the object's own do not count for the port");
+        assert_eq!((port.retries, port.timeouts), (None, Some(timeouts)), "of the object's only the timeout counts");
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::rdata::CNAME;
 use hickory_resolver::proto::rr::{Name, RData, Record};
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 
 /// What is answered about a name.
 #[derive(Clone, Debug)]
@@ -26,7 +28,9 @@ pub(crate) enum Reply {
 /// Every name that it does not know gets NXDOMAIN.
 #[derive(Debug)]
 pub(crate) struct NameServer {
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
+    /// The names of all queries.
+    queries: watch::Sender<Vec<String>>,
     zone: Arc<Mutex<BTreeMap<String, Reply>>>,
 }
 
@@ -35,8 +39,20 @@ impl NameServer {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let zone: Arc<Mutex<BTreeMap<String, Reply>>> = Arc::default();
-        tokio::spawn(serve(socket, zone.clone()));
-        Self { address, zone }
+        let queries = watch::Sender::default();
+        tokio::spawn(serve(socket, queries.clone(), zone.clone()));
+        Self { address, queries, zone }
+    }
+
+    /// Waits until `name` is looked up `lookups` times more: each asks for IPv4 and for IPv6 addresses.
+    pub(crate) async fn asked(&self, name: &str, lookups: usize) {
+        let name = format!("{name}.");
+        let count = |queries: &Vec<String>| queries.iter().filter(|query| **query == name).count();
+        let before = count(&self.queries.borrow());
+        let enough = |queries: &Vec<String>| count(queries) >= before + 2 * lookups;
+        let mut queries = self.queries.subscribe();
+        let asked = tokio::time::timeout(Duration::from_secs(60), queries.wait_for(enough));
+        drop(asked.await.expect("the name is looked up"));
     }
 
     /// `name` is written without a final dot.
@@ -54,10 +70,11 @@ impl NameServer {
     }
 }
 
-async fn serve(socket: UdpSocket, zone: Arc<Mutex<BTreeMap<String, Reply>>>) {
+async fn serve(socket: UdpSocket, queries: watch::Sender<Vec<String>>, zone: Arc<Mutex<BTreeMap<String, Reply>>>) {
     let mut buffer = [0; 1500];
     while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
         let query = Message::from_vec(&buffer[..length]).unwrap();
+        queries.send_modify(|queries| queries.push(query.queries[0].name().to_ascii().to_ascii_lowercase()));
         let answer = answer(&query, &zone.lock().unwrap());
         if let Some(answer) = answer {
             socket.send_to(&answer.to_vec().unwrap(), client).await.unwrap();
