@@ -18,6 +18,8 @@ use crate::trust::{Cause, Refusal};
 pub(super) enum ProxyError {
     /// The downstream stopped sending the request's body.
     BodyTimeout,
+    /// The request's body has more bytes than it may.
+    BodyTooLarge,
     /// No connection to the upstream.
     Connect(io::Error),
     /// No connection to the upstream in time.
@@ -36,6 +38,8 @@ pub(super) enum ProxyError {
     NoEndpoint,
     /// No route.
     NotFound,
+    /// The memory runs out.
+    Overloaded,
     /// The upstream did not answer in time.
     ReadTimeout,
     /// The client does not satisfy the host's client authentication. The verdict is a refusal.
@@ -70,6 +74,7 @@ impl ProxyError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Connect(_) | Self::Upstream(_) | Self::UnexpectedUpgrade => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ReadTimeout | Self::SendTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
@@ -82,7 +87,7 @@ impl ProxyError {
             },
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
-            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
         }
     }
@@ -106,6 +111,7 @@ impl ProxyError {
             404 => "{\"error_msg\":\"404 Route Not Found\"}\n",
             405 => "{\"error_msg\":\"405 Method Not Allowed\"}\n",
             408 => "{\"error_msg\":\"408 Request Timeout\"}\n",
+            413 => "{\"error_msg\":\"413 Request Entity Too Large\"}\n",
             417 => "{\"error_msg\":\"417 Expectation Failed\"}\n",
             421 => "{\"error_msg\":\"421 Misdirected Request\"}\n",
             503 => "{\"error_msg\":\"503 Service Unavailable\"}\n",
@@ -142,8 +148,10 @@ impl ProxyError {
     pub(super) fn closes(&self) -> bool {
         match self {
             Self::BodyTimeout
+            | Self::BodyTooLarge
             | Self::ExpectationFailed
             | Self::Malformed(_)
+            | Self::Overloaded
             | Self::Refused { .. }
             | Self::Unusable(_) => true,
             Self::Misdirected(why) => *why == Misdirected::Gone,
@@ -179,8 +187,10 @@ impl ProxyError {
     pub(super) fn log(&self, exchange: &Exchange) {
         let error = Described { error: self, exchange };
         match self {
-            Self::NotFound | Self::MethodNotAllowed => {}
-            Self::BodyTimeout | Self::ExpectationFailed | Self::Malformed(_) => tracing::info!("{error}"),
+            Self::NotFound | Self::MethodNotAllowed | Self::Overloaded => {}
+            Self::BodyTimeout | Self::BodyTooLarge | Self::ExpectationFailed | Self::Malformed(_) => {
+                tracing::info!("{error}")
+            }
             // Any client can claim to come from us.
             Self::Loop | Self::Misdirected(Misdirected::Gone | Misdirected::Plaintext) => tracing::warn!("{error}"),
             _ => tracing::error!("{error}"),
@@ -192,6 +202,7 @@ impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BodyTimeout => f.write_str("client timed out while sending the request body"),
+            Self::BodyTooLarge => f.write_str("client intended to send too large body"),
             Self::Connect(error) => write!(f, "connect() failed ({error}) while connecting to upstream"),
             Self::ConnectTimeout => f.write_str("upstream timed out while connecting to upstream"),
             Self::ExpectationFailed => f.write_str("client expects something else than 100-continue"),
@@ -205,6 +216,7 @@ impl fmt::Display for ProxyError {
             }
             Self::NoEndpoint => f.write_str("no endpoint available"),
             Self::NotFound => f.write_str("no route"),
+            Self::Overloaded => f.write_str("the memory runs out"),
             Self::ReadTimeout => f.write_str("upstream timed out while reading from upstream"),
             Self::Refused { .. } => self.refusal().map_or(Ok(()), |refusal| refusal.fmt(f)),
             Self::SendTimeout => f.write_str("upstream timed out while sending request to upstream"),
@@ -257,7 +269,7 @@ impl fmt::Display for Described<'_> {
             }
             (error, _) => error.fmt(f)?,
         }
-        write!(f, ", client: {}, server: _, request: \"", exchange.downstream.peer.ip())?;
+        write!(f, ", client: {}, server: _, request: \"", exchange.client())?;
         exchange.request_line(f)?;
         f.write_str("\"")?;
         if let Some(endpoint) = &exchange.endpoint {

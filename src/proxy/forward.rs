@@ -165,7 +165,7 @@ fn send(
         let Deadlines { body, upstream } = deadlines;
         let allowed = |state| match state {
             UploadState::Downstream => body,
-            UploadState::Ended | UploadState::Broken => upstream.read,
+            UploadState::Ended | UploadState::Broken | UploadState::TooLarge => upstream.read,
             UploadState::Upstream => upstream.send,
         };
         let progress = || upload.map_or((0, UploadState::Ended), Upload::progress);
@@ -177,6 +177,9 @@ fn send(
                 return Poll::Ready(Ok(answer));
             }
             let now = progress();
+            if now.1 == UploadState::TooLarge {
+                return Poll::Ready(Err(now.1));
+            }
             if now != seen {
                 seen = now;
                 connection.alarm.set(Instant::now() + allowed(seen.1));
@@ -192,6 +195,7 @@ fn send(
             Ok(Err(error)) => Err(failed(error)),
             Err(UploadState::Downstream) => Err((ProxyError::BodyTimeout, None)),
             Err(UploadState::Ended | UploadState::Broken) => Err((ProxyError::ReadTimeout, None)),
+            Err(UploadState::TooLarge) => Err((ProxyError::BodyTooLarge, None)),
             Err(UploadState::Upstream) => Err((ProxyError::SendTimeout, None)),
         }
     }

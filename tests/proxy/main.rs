@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod alert;
+mod announced;
 mod balancing;
 mod client;
 mod dns;
 mod drain;
+mod faults;
 mod forwarding;
 mod identity;
 mod limits;

@@ -232,9 +232,8 @@ fn a_bad_expression_is_named_by_its_path() {
 
 #[test]
 fn a_rule_may_lead_to_upstreams_beside_its_backends_or_instead_of_them() {
-    let with = |upstreams: Value, backends: bool| {
-        let mut spec = spec();
-        spec["http"][0]["upstreams"] = upstreams;
+    let rule = |upstreams: Value, backends: bool| {
+        let mut spec = with("/upstreams", upstreams);
         if !backends {
             spec["http"][0].as_object_mut().unwrap().remove("backends");
         }
@@ -242,7 +241,7 @@ fn a_rule_may_lead_to_upstreams_beside_its_backends_or_instead_of_them() {
     };
     let two = json!([{"name": "u", "weight": 0}, {"name": "v"}]);
     for backends in [true, false] {
-        let rule = with(two.clone(), backends).unwrap();
+        let rule = rule(two.clone(), backends).unwrap();
         assert_eq!(rule.backends.is_empty(), !backends);
         let upstreams: Vec<_> = rule.upstreams.iter().map(|upstream| (&*upstream.name, upstream.weight)).collect();
         assert_eq!(upstreams, [("u", 0), ("v", 100)]);
@@ -253,7 +252,7 @@ fn a_rule_may_lead_to_upstreams_beside_its_backends_or_instead_of_them() {
         (json!([{"name": "u"}, {"name": "u"}]), "spec.http[0].upstreams[1].name", "already"),
         (json!([{"name": "u", "weight": -1}]), "spec.http[0].upstreams[0].weight", "between"),
     ] {
-        let invalid = with(upstreams, false).unwrap_err();
+        let invalid = rule(upstreams, false).unwrap_err();
         assert_eq!((invalid.field.as_str(), invalid.reason), (field, Reason::InvalidSpec));
         assert!(invalid.message.contains(why), "{invalid}");
     }
