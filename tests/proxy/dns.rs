@@ -122,6 +122,8 @@ async fn requests_follow_the_addresses_of_a_name() {
     assert_eq!(recorders[0].seen()[0].header("host"), Some(host.as_str()), "passHost node is the name");
     server.set("up.example", Reply::Addresses(vec![two], 0));
     answers_become(&scene, &["200 127.0.0.2"]).await;
+    server.set("up.example", Reply::Silence);
+    server.asked("up.example", 1).await;
     server.set("up.example", Reply::Code(ResponseCode::NXDomain));
     server.asked("up.example", 2).await;
     assert_eq!(answers(&scene, 4).await, ["200 127.0.0.2".to_owned()].into(), "the last addresses stay");
@@ -134,7 +136,8 @@ async fn the_nodes_of_an_upstream_share_the_requests_with_backends() {
     let server = NameServer::start().await;
     let (port, recorders) = two().await;
     let [one, two] = recorders.each_ref().map(|recorder| recorder.address.ip());
-    server.set("up.example", Reply::Addresses(vec![one], 300));
+    server.set("up.example", Reply::Alias("real.example", 300));
+    server.set("real.example", Reply::Addresses(vec![one], 300));
     let upstreams = json!({"upstreams": [{"name": "u"}], "backends": [{"serviceName": "x", "servicePort": port}]});
     let nodes = json!([{"type": "Domain", "name": "up.example", "port": port}]);
     let upstream = json!({"metadata": {"name": "u"}, "spec": {"externalNodes": nodes}});
