@@ -159,7 +159,7 @@ async fn start_control(
     let context = Context {
         class: options.class.ingress_class.clone().into(),
         controller: options.class.controller_name.clone().into(),
-        tls: TlsContext::new()?,
+        tls: TlsContext::new()?.trusting(rustls_native_certs::load_native_certs().certs),
     };
     let outputs = control::Outputs {
         current,

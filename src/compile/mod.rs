@@ -14,6 +14,7 @@ mod routes;
 mod shared;
 mod tls;
 mod tls_config;
+mod upstream_tls;
 mod upstreams;
 
 use std::collections::BTreeSet;
@@ -56,7 +57,8 @@ pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) 
     let mut endpoints = upstreams::Endpoints::new(&previous.carried.endpoints);
     let (routes, stats) = routes::compile(world, context, previous, &mut endpoints, &mut report);
     let carried = Carried { endpoints: endpoints.current, stats };
-    upstreams::report(world, context, &mut report);
+    let change = upstreams::report(world, context, &carried, now, &mut report);
+    let next = next.into_iter().chain(change).min();
     let identity_headers = tls::identity_headers(world, context, previous);
     let generation = previous.generation + 1;
     let mut snapshot = Snapshot { carried, generation, identity_headers, routes, tls, ..Snapshot::default() };

@@ -25,6 +25,8 @@ pub enum Reason {
     NotResolved,
     /// Its time is to come.
     NotYetValid,
+    /// A certificate is accepted without being verified.
+    NotVerified,
     /// A referenced object does not exist.
     RefNotFound,
     /// A field is understood but not served by this version.
@@ -45,6 +47,7 @@ impl Reason {
             Self::InvalidSpec => "InvalidSpec",
             Self::NotResolved => "NotResolved",
             Self::NotYetValid => "NotYetValid",
+            Self::NotVerified => "NotVerified",
             Self::RefNotFound => "RefNotFound",
             Self::Unsupported => "Unsupported",
         }

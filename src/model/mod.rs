@@ -16,6 +16,7 @@ mod route;
 mod service;
 mod tls;
 mod upstream;
+mod upstream_tls;
 mod validity;
 
 pub use client_auth::{
@@ -37,4 +38,5 @@ pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};
 pub use upstream::{
     Balancing, ExternalName, ExternalNode, HashKey, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings,
 };
+pub use upstream_tls::{UpstreamTls, VerifyServer};
 pub use validity::{Validated, Validity, timestamp};

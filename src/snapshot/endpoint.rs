@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Connection;
+use super::{Connection, Secure};
 use crate::pool::Pool;
 
 /// One address, spoken to in one way, with its idle connections. Shared by every upstream and every snapshot that has both.
@@ -31,7 +31,12 @@ impl Endpoint {
 
 /// How an endpoint is spoken to. A connection is used only by requests that agree in all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Transport {}
+pub struct Transport {
+    /// Whether HTTP/2 is spoken, and not HTTP/1.1.
+    pub http2: bool,
+    /// TLS; `None` for plain text.
+    pub tls: Option<Secure>,
+}
 
 /// A request that is under way at an endpoint, as long as this lives.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ mod request_facts;
 mod routes;
 mod tls;
 mod upstream;
+mod upstream_tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub use request_facts::RequestFacts;
 pub use routes::{HostRoutes, Mismatch, Route, RouteStats};
 pub use tls::{HostTls, Inputs, Policy, ServerCertificate, dashed, identity_headers};
 pub use upstream::{Backends, Host, Node, Upstream};
+pub use upstream_tls::{ClientTls, NameOf, Secure, server_name};
 
 use crate::model::HostName;
 

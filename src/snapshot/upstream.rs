@@ -48,14 +48,16 @@ impl From<Arc<Endpoint>> for Node {
 }
 
 impl Node {
-    /// The node as a `Host` field: its name, or else its address, without the port where that is HTTP's own. `None` where that
-    /// cannot be one.
+    /// The node as a `Host` field: its name, or else its address, without the port where that is the scheme's own. `None`
+    /// where that cannot be one.
     pub fn host(&self) -> Option<HeaderValue> {
-        let (text, port) = (&*self.endpoint.text, self.endpoint.address.port());
-        match (&self.name, port) {
-            (None, _) => HeaderValue::from_str(text.strip_suffix(":80").unwrap_or(text)),
-            (Some(name), 80) => HeaderValue::from_str(name),
-            (Some(name), port) => HeaderValue::try_from(format!("{name}:{port}")),
+        let Endpoint { address, text, transport, .. } = &*self.endpoint;
+        let usual = if transport.tls.is_some() { 443 } else { 80 };
+        match &self.name {
+            None if address.port() == usual => HeaderValue::from_str(text.rsplit_once(':').map_or(text, |(ip, _)| ip)),
+            None => HeaderValue::from_str(text),
+            Some(name) if address.port() == usual => HeaderValue::from_str(name),
+            Some(name) => HeaderValue::try_from(format!("{name}:{}", address.port())),
         }
         .ok()
     }

@@ -5,6 +5,7 @@
 
 mod balancer;
 mod nodes;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ impl Observe for ApisixUpstream {
     fn parse(self) -> Result<ServiceSettings, Invalid> {
         // Read apart from the rest: another controller's object may hold what only that one serves.
         let class = self.spec["ingressClassName"].as_str().filter(|name| !name.is_empty()).map(Arc::from);
-        Ok(ServiceSettings { class, settings: by_port(self.spec) })
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        Ok(ServiceSettings { class, settings: by_port(self.spec, namespace) })
     }
 
     fn wrap(observed: Observed<ServiceSettings>) -> Object {
@@ -36,20 +38,20 @@ impl Observe for ApisixUpstream {
     }
 }
 
-fn by_port(spec: Value) -> Result<SettingsByPort, Invalid> {
+fn by_port(spec: Value, namespace: &str) -> Result<SettingsByPort, Invalid> {
     // Without a spec the object says nothing, and every default holds.
     let spec = if spec.is_null() { Value::Object(serde_json::Map::new()) } else { spec };
     let ApisixUpstreamSpec { external_nodes, ingress_class_name: _, port_level_settings, settings } =
         json::read(spec, "spec")?;
     let nodes = nodes::read(external_nodes.unwrap_or_default(), "spec.externalNodes")?;
-    let default = read(settings.clone(), "spec")?;
+    let default = read(settings.clone(), namespace, "spec")?;
     let mut ports = BTreeMap::new();
     for (index, PortSettings { port, settings: of_port }) in
         port_level_settings.unwrap_or_default().into_iter().enumerate()
     {
         let field = format!("spec.portLevelSettings[{index}]");
         let port = number(port, format!("{field}.port"))?;
-        if ports.insert(port, read(over(of_port, &settings), &field)?).is_some() {
+        if ports.insert(port, read(over(of_port, &settings), namespace, &field)?).is_some() {
             return Err(Invalid::spec(format!("{field}.port"), format!("{port} is in the list already")));
         }
     }
@@ -58,16 +60,18 @@ fn by_port(spec: Value) -> Result<SettingsByPort, Invalid> {
 
 /// The settings of a port: it takes from the object what APISIX's controller 2.x takes, where it has none of its own.
 fn over(port: api::UpstreamSettings, object: &api::UpstreamSettings) -> api::UpstreamSettings {
+    let is_secure = matches!(port.scheme.as_deref(), Some("https" | "grpcs" | "h2"));
     api::UpstreamSettings {
         discovery: port.discovery.or_else(|| object.discovery.clone()),
         health_check: port.health_check.or_else(|| object.health_check.clone()),
         timeout: port.timeout.or_else(|| object.timeout.clone()),
-        tls_secret: port.tls_secret.or_else(|| object.tls_secret.clone()),
+        tls_secret: port.tls_secret.or_else(|| object.tls_secret.clone().filter(|_| is_secure)),
+        tls_verify: port.tls_verify.or_else(|| object.tls_verify.clone().filter(|_| is_secure)),
         ..port
     }
 }
 
-fn read(settings: api::UpstreamSettings, field: &str) -> Result<UpstreamSettings, Invalid> {
+fn read(settings: api::UpstreamSettings, namespace: &str, field: &str) -> Result<UpstreamSettings, Invalid> {
     let api::UpstreamSettings {
         discovery,
         health_check,
@@ -78,17 +82,13 @@ fn read(settings: api::UpstreamSettings, field: &str) -> Result<UpstreamSettings
         subsets,
         timeout,
         tls_secret,
+        tls_verify,
         upstream_host,
     } = settings;
-    for (name, value) in
-        [("discovery", discovery), ("healthCheck", health_check), ("subsets", subsets), ("tlsSecret", tls_secret)]
-    {
+    for (name, value) in [("discovery", discovery), ("healthCheck", health_check), ("subsets", subsets)] {
         refuse(field, name, value.as_ref())?;
     }
-    if let Some(scheme) = scheme.filter(|scheme| !matches!(scheme.as_str(), "" | "http")) {
-        let message = format!("`{scheme}` is not served, only `http`");
-        return Err(Invalid::unsupported(format!("{field}.scheme"), message));
-    }
+    let (http2, tls) = tls::read(scheme.as_deref().unwrap_or_default(), tls_secret, tls_verify, namespace, field)?;
     let retries = match retries {
         None => None,
         Some(retries) => Some(
@@ -99,8 +99,10 @@ fn read(settings: api::UpstreamSettings, field: &str) -> Result<UpstreamSettings
     Ok(UpstreamSettings {
         balancing: balancer::read(loadbalancer.unwrap_or_default(), &format!("{field}.loadbalancer"))?,
         host: host(pass_host.as_deref().unwrap_or_default(), upstream_host.as_deref().unwrap_or_default(), field)?,
+        http2,
         retries,
         timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
+        tls: tls.map(Box::new),
     })
 }
 
@@ -181,11 +183,9 @@ mod tests {
     #[test]
     fn what_is_not_served_is_refused_by_name() {
         for (spec, field, reason) in [
-            (json!({"scheme": "https"}), "spec.scheme", Reason::Unsupported),
-            (json!({"scheme": "grpc"}), "spec.scheme", Reason::Unsupported),
+            (json!({"scheme": "kafka"}), "spec.scheme", Reason::Unsupported),
             (json!({"healthCheck": {}}), "spec.healthCheck", Reason::Unsupported),
             (json!({"subsets": [{"name": "a"}]}), "spec.subsets", Reason::Unsupported),
-            (json!({"tlsSecret": {"name": "a"}}), "spec.tlsSecret", Reason::Unsupported),
             (json!({"discovery": {"type": "dns"}}), "spec.discovery", Reason::Unsupported),
             (json!({"loadbalancer": {"type": "ewma"}}), "spec.loadbalancer.type", Reason::Unsupported),
             (json!({"loadbalancer": {"type": "best"}}), "spec.loadbalancer.type", Reason::InvalidSpec),
@@ -219,7 +219,7 @@ mod tests {
                 Reason::InvalidSpec,
             ),
             (
-                json!({"portLevelSettings": [{"port": 80, "scheme": "https"}]}),
+                json!({"portLevelSettings": [{"port": 80, "scheme": "tcp"}]}),
                 "spec.portLevelSettings[0].scheme",
                 Reason::Unsupported,
             ),
