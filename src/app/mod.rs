@@ -32,7 +32,7 @@ use crate::readiness::Readiness;
 use crate::snapshot::Current;
 use crate::source::{dns, kubernetes, manifests::Manifests};
 use crate::world::World;
-use crate::{drain, log};
+use crate::{drain, health, log};
 
 /// The gate that opens with the first published snapshot.
 const FIRST_SNAPSHOT: &str = "first snapshot";
@@ -155,6 +155,7 @@ async fn start_control(
     }
     let (names_sender, names) = watch::channel(BTreeSet::new());
     tokio::spawn(dns::run(dns::Resolver::system()?, names, change_sender));
+    tokio::spawn(health::run(current.clone()));
     tokio::spawn(problems::log(report, manifests));
     let context = Context {
         class: options.class.ingress_class.clone().into(),

@@ -54,9 +54,9 @@ pub struct Compiled {
 pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) -> Compiled {
     let mut report = Report::default();
     let (tls, next) = tls::compile(world, context, previous, now, &mut report);
-    let mut endpoints = upstreams::Endpoints::new(&previous.carried.endpoints);
+    let mut endpoints = upstreams::Endpoints::new(&previous.carried);
     let (routes, stats) = routes::compile(world, context, previous, &mut endpoints, &mut report);
-    let carried = Carried { endpoints: endpoints.current, stats };
+    let carried = Carried { endpoints: endpoints.current, health: endpoints.health, stats };
     let change = upstreams::report(world, context, &carried, now, &mut report);
     let next = next.into_iter().chain(change).min();
     let identity_headers = tls::identity_headers(world, context, previous);

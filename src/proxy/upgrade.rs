@@ -48,7 +48,9 @@ pub(super) async fn websocket(
     (upstream, first): (Arc<Upstream>, usize),
     timeouts: Timeouts,
 ) -> Response<ResponseBody> {
-    let response = match ask_upstream(&mut exchange, request, (&upstream, first), timeouts).await {
+    let answer = ask_upstream(&mut exchange, request, (&upstream, first), timeouts).await;
+    exchange.ends(answer.as_ref().map(Response::status));
+    let response = match answer {
         Ok(response) => response,
         Err(error) => return failed(exchange, &error),
     };
@@ -85,7 +87,7 @@ async fn ask_upstream(
     let mut last = ProxyError::NoEndpoint;
     for node in upstream.from(first) {
         let endpoint = &node.endpoint;
-        exchange.tries(upstream, endpoint, Instant::now());
+        exchange.tries(upstream, node, Instant::now());
         name_host(upstream, node, request.headers_mut());
         match connect(endpoint, exchange.host.as_ref(), timeouts.connect, &downstream.shared().metrics).await {
             Ok(connection) => {
@@ -95,7 +97,7 @@ async fn ask_upstream(
                     Err(_) => Err(ProxyError::ReadTimeout),
                 };
             }
-            Err(error) if error.retryable() => last = error,
+            Err(error) if error.retryable() && exchange.may_retry(upstream, &error) => last = error,
             Err(error) => return Err(error),
         }
     }

@@ -9,6 +9,7 @@ mod dns;
 mod drain;
 mod faults;
 mod forwarding;
+mod health;
 mod identity;
 mod limits;
 mod lines;

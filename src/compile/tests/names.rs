@@ -93,7 +93,7 @@ fn a_node_keeps_its_name_for_the_host() {
     let mut bench = bench("up.example.");
     let default = UpstreamSettings { host: PassHost::Node, ..UpstreamSettings::default() };
     let settings = Ok(SettingsByPort { default, nodes: vec![], ports: [].into() });
-    bench.put("x", Object::ApisixUpstream(observed(0, Ok(ServiceSettings { class: None, settings }))));
+    bench.put("x", Object::ApisixUpstream(Box::new(observed(0, Ok(ServiceSettings { class: None, settings })))));
     bench.answer("up.example.", found(&[1]));
     let host = HostName::parse("a.example").unwrap();
     let (_, route) = bench.snapshot.routes.covering(&host).flat_map(HostRoutes::iter).next().unwrap();
@@ -114,7 +114,7 @@ fn external(nodes: Vec<ExternalNode>) -> Bench {
 fn with_nodes(class: Option<&str>, nodes: Vec<ExternalNode>) -> Object {
     let default = UpstreamSettings { retries: Some(1), ..UpstreamSettings::default() };
     let settings = Ok(SettingsByPort { default, nodes, ports: [].into() });
-    Object::ApisixUpstream(observed(0, Ok(ServiceSettings { class: class.map(Arc::from), settings })))
+    Object::ApisixUpstream(Box::new(observed(0, Ok(ServiceSettings { class: class.map(Arc::from), settings }))))
 }
 
 fn domain(name: &str, port: Option<u16>, weight: u32) -> ExternalNode {
@@ -192,7 +192,9 @@ fn an_upstream_that_cannot_be_used_is_named_on_the_route() {
     bench.put("u", with_nodes(Some("theirs"), vec![domain("192.0.2.7", None, 1)])).compile();
     says(&bench, "belongs to another controller, or to none");
     let settings = Err(Invalid::unsupported("spec.discovery", "discovery is not served"));
-    bench.put("u", Object::ApisixUpstream(observed(0, Ok(ServiceSettings { class: None, settings })))).compile();
+    bench
+        .put("u", Object::ApisixUpstream(Box::new(observed(0, Ok(ServiceSettings { class: None, settings })))))
+        .compile();
     says(&bench, "is refused: spec.discovery: discovery is not served");
     bench.remove(Kind::ApisixUpstream, "u").compile();
     says(&bench, "does not exist");
