@@ -26,7 +26,7 @@ use super::tls::SecretRef;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApisixUpstreamSpec {
-    /// Nodes by name, for the `upstreams` of ApisixRoutes.
+    /// Nodes by name, for the `upstreams` of routes.
     #[schemars(length(min = 1, max = 256))]
     pub external_nodes: Option<Vec<ExternalNode>>,
     /// The IngressClass of the controller that serves this object; the default class where it is left out.

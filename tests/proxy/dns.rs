@@ -57,7 +57,7 @@ async fn control(
 }
 
 /// A proxy of these objects, with `server` for their names.
-async fn start(server: &NameServer, objects: Vec<(Kind, Value)>) -> Scene {
+fn start(server: &NameServer, objects: Vec<(Kind, Value)>) -> Scene {
     let scene = config().start();
     let mut world = World::default();
     for (kind, object) in objects {
@@ -116,7 +116,7 @@ async fn requests_follow_the_addresses_of_a_name() {
     let backend = json!({"backends": [{"serviceName": "x", "servicePort": port}]});
     let node = json!({"metadata": {"name": "x"}, "spec": {"passHost": "node"}});
     let objects = vec![route(backend), external_name("x", "up.example."), (Kind::ApisixUpstream, node)];
-    let scene = start(&server, objects).await;
+    let scene = start(&server, objects);
     answers_become(&scene, &["200 127.0.0.1", "200 127.0.0.2"]).await;
     let host = format!("up.example:{port}");
     assert_eq!(recorders[0].seen()[0].header("host"), Some(host.as_str()), "passHost node is the name");
@@ -142,7 +142,7 @@ async fn the_nodes_of_an_upstream_share_the_requests_with_backends() {
     let nodes = json!([{"type": "Domain", "name": "up.example", "port": port}]);
     let upstream = json!({"metadata": {"name": "u"}, "spec": {"externalNodes": nodes}});
     let objects = vec![route(upstreams), external_name("x", &two.to_string()), (Kind::ApisixUpstream, upstream)];
-    let scene = start(&server, objects).await;
+    let scene = start(&server, objects);
     answers_become(&scene, &["200 127.0.0.1", "200 127.0.0.2"]).await;
 }
 
@@ -150,7 +150,7 @@ async fn the_nodes_of_an_upstream_share_the_requests_with_backends() {
 async fn a_name_that_never_resolved_is_answered_503() {
     let server = NameServer::start().await;
     let backend = json!({"backends": [{"serviceName": "x", "servicePort": 80}]});
-    let scene = start(&server, vec![route(backend), external_name("x", "gone.example")]).await;
+    let scene = start(&server, vec![route(backend), external_name("x", "gone.example")]);
     server.asked("gone.example", 2).await;
     let answers = answers(&scene, 1).await;
     assert!(answers.iter().all(|answer| answer.starts_with("503 ")), "{answers:?}");

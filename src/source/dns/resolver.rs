@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RecordType};
@@ -24,9 +25,9 @@ const QUERY: Duration = Duration::from_secs(5);
 /// Resolves names as `resolv.conf(5)` and the hosts file say.
 #[derive(Debug)]
 pub struct Resolver {
+    client: TokioResolver,
     hosts: Hosts,
     ndots: usize,
-    resolver: TokioResolver,
     search: Vec<Name>,
 }
 
@@ -73,8 +74,10 @@ impl Resolver {
         options.timeout = options.timeout.min(ATTEMPT);
         options.use_hosts_file = ResolveHosts::Never; // looked into before the search list, which hickory does not
         let ndots = options.ndots;
-        let resolver = TokioResolver::builder_with_config(config, Default::default()).with_options(options).build()?;
-        Ok(Self { hosts, ndots, resolver, search })
+        let client = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            .with_options(options)
+            .build()?;
+        Ok(Self { client, hosts, ndots, search })
     }
 
     /// The addresses of `name`, or in a few words, which are the same every time, why there are none.
@@ -116,8 +119,7 @@ impl Resolver {
     }
 
     async fn query(&self, name: &Name, kind: RecordType) -> Result<Found, NetError> {
-        let lookup =
-            timeout(QUERY, self.resolver.lookup(name.clone(), kind)).await.map_err(|_| NetError::Timeout)??;
+        let lookup = timeout(QUERY, self.client.lookup(name.clone(), kind)).await.map_err(|_| NetError::Timeout)??;
         let found = addresses(&lookup);
         if found.is_empty() {
             return Err(NoRecords::new(lookup.query().clone(), ResponseCode::NoError).into());
