@@ -18,6 +18,7 @@ mod route;
 mod service;
 mod tls;
 mod upstream;
+mod upstream_tls;
 mod validity;
 
 pub use balancing::{Balancing, HashKey, HashPart, Keepalive};
@@ -39,4 +40,5 @@ pub use route::{BackendRef, Conditions, Granularity, Methods, PortRef, Route, Ru
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
 pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};
 pub use upstream::{PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
+pub use upstream_tls::{UpstreamTls, VerifyServer};
 pub use validity::{Validated, Validity, timestamp};

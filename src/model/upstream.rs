@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Balancing, HealthCheck, Invalid, Keepalive, Timeouts};
+use super::{Balancing, HealthCheck, Invalid, Keepalive, Kind, ObjectRef, Timeouts, UpstreamTls};
 
 /// One ApisixUpstream. It speaks for the Service of the same namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,15 @@ pub struct ServiceSettings {
     pub class: Option<Arc<str>>,
     /// The settings, or why none of them can be used.
     pub settings: Result<SettingsByPort, Invalid>,
+}
+
+impl ServiceSettings {
+    /// The Secrets that it is made from.
+    pub fn references(&self) -> impl Iterator<Item = ObjectRef> {
+        let all = self.settings.iter().flat_map(|ports| std::iter::once(&ports.default).chain(ports.ports.values()));
+        let secrets = all.filter_map(|settings| settings.tls.as_deref()).flat_map(UpstreamTls::secrets);
+        secrets.map(|key| ObjectRef { kind: Kind::Secret, key: key.clone() })
+    }
 }
 
 /// The settings of every port of a Service.
@@ -33,6 +42,8 @@ pub struct UpstreamSettings {
     pub health: Option<Arc<HealthCheck>>,
     /// The `Host` that is sent.
     pub host: PassHost,
+    /// Whether HTTP/2 is spoken, from the first byte, and not HTTP/1.1.
+    pub http2: bool,
     /// How connections are kept.
     pub keepalive: Keepalive,
     /// How many other endpoints are tried where one cannot be connected to; `None` for all of them (APISIX).
@@ -41,6 +52,8 @@ pub struct UpstreamSettings {
     pub retry_timeout: Option<Duration>,
     /// Deadlines of routes that have none of their own.
     pub timeouts: Option<Timeouts>,
+    /// How TLS is spoken; `None` for plain text.
+    pub tls: Option<Box<UpstreamTls>>,
 }
 
 /// `passHost`.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
 
-use super::Connection;
 use super::latency::Latency;
+use super::{Connection, Secure};
 use crate::model::Keepalive;
 use crate::pool::Pool;
 
@@ -49,17 +49,22 @@ impl Endpoint {
         }
     }
 
-    /// The address as a `Host` field: without the port where that is HTTP's own. `None` where it cannot be one.
+    /// The address as a `Host` field: without the port where that is the scheme's own. `None` where it cannot be one.
     pub fn host(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(self.text.strip_suffix(":80").unwrap_or(&self.text)).ok()
+        let port = if self.transport.tls.is_some() { ":443" } else { ":80" };
+        HeaderValue::from_str(self.text.strip_suffix(port).unwrap_or(&self.text)).ok()
     }
 }
 
 /// How an endpoint is spoken to. A connection is used only by requests that agree in all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Transport {
+    /// Whether HTTP/2 is spoken, and not HTTP/1.1.
+    pub http2: bool,
     /// How connections are kept.
     pub keepalive: Keepalive,
+    /// TLS; `None` for plain text.
+    pub tls: Option<Secure>,
 }
 
 /// Where an endpoint is reached.

@@ -17,6 +17,7 @@ mod routes;
 mod tls;
 mod under_way;
 mod upstream;
+mod upstream_tls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub use routes::{HostRoutes, Mismatch, Route, RouteStats};
 pub use tls::{HostTls, Inputs, Policy, ServerCertificate, dashed, identity_headers};
 pub use under_way::UnderWay;
 pub use upstream::{Backends, Host, Node, Upstream};
+pub use upstream_tls::{ClientTls, NameOf, Secure, server_name};
 
 use crate::model::HostName;
 

@@ -135,7 +135,15 @@ impl Config {
         let addresses = proxy.local_addrs();
         let (drain, draining) = drain::channel();
         tokio::spawn(proxy.run(draining));
-        Scene { access, current, drain, http: addresses[0], https: addresses[1], metrics }
+        Scene {
+            access,
+            current,
+            drain,
+            http: addresses[0],
+            https: addresses[1],
+            metrics,
+            others: addresses[2..].into(),
+        }
     }
 }
 
@@ -154,6 +162,8 @@ pub(crate) struct Scene {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
+    /// The other listeners that the settings ask for, in the order of [`Proxy::local_addrs`].
+    pub(crate) others: Vec<SocketAddr>,
 }
 
 impl Scene {
@@ -186,8 +196,14 @@ impl Scene {
         self.awaits(name, || self.metrics(name).contains(&line)).await;
     }
 
+    /// Waits until `connections` have been closed because of `reason`: their clients may see it first.
+    pub(crate) async fn closed(&self, reason: &str, connections: u64) {
+        let name = format!("portcullis_client_connections_closed_total{{reason=\"{reason}\"}}");
+        self.metric_becomes(&name, connections).await;
+    }
+
     async fn awaits(&self, what: &str, is_there: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !is_there() {
             assert!(Instant::now() < deadline, "{what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
