@@ -10,11 +10,13 @@ use super::attach::{self, Attached};
 use super::upstream_tls::ClientConfigs;
 use super::{Context, ObjectReport, Report};
 use crate::model::{
-    BackendRef, Balancing, Effect, Granularity, HostName, Invalid, Kind, ObjectKey, ObjectRef, PassHost, PortRef,
-    Problem, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId, Timeouts, UpstreamSettings,
-    Validity, VerifyServer,
+    BackendRef, Balancing, CheckKind, Effect, Granularity, HealthCheck, HostName, Invalid, Kind, ObjectKey, ObjectRef,
+    PassHost, PortRef, Problem, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId, Timeouts,
+    UpstreamSettings, UpstreamTls, Validity, VerifyServer,
 };
-use crate::snapshot::{Address, Carried, CheckId, Endpoint, Host, NameOf, Node, Secure, Transport, Upstream, Watched};
+use crate::snapshot::{
+    Address, Carried, CheckId, ClientTls, Endpoint, Host, NameOf, Node, Secure, Transport, Upstream, Watched,
+};
 use crate::world::World;
 
 /// The endpoints in use, by address and transport: one connection pool for both, whichever routes lead to it.
@@ -29,7 +31,7 @@ pub(super) struct Endpoints<'a> {
 
 impl<'a> Endpoints<'a> {
     pub(super) fn new(previous: &'a Carried) -> Self {
-        let tls = ClientConfigs::new(&previous.endpoints);
+        let tls = ClientConfigs::new(previous);
         Self { current: HashMap::new(), health: HashMap::new(), previous, tls }
     }
 
@@ -65,7 +67,7 @@ pub(super) fn report(
     now: i64,
     report: &mut Report,
 ) -> Option<i64> {
-    let mut tls = ClientConfigs::new(&carried.endpoints);
+    let mut tls = ClientConfigs::new(carried);
     let mut next: Option<i64> = None;
     for (key, source, observed) in world.upstreams() {
         let mut problems = Vec::new();
@@ -210,6 +212,27 @@ fn configure(
     Ok(upstream)
 }
 
+/// How TLS is spoken in `check`: with the certificate and the authorities of requests.
+///
+/// # Errors
+/// As with [`transport`].
+fn tls_of(
+    world: &World,
+    context: &Context,
+    check: &HealthCheck,
+    requests: Option<&UpstreamTls>,
+    configs: &mut ClientConfigs,
+) -> Result<Option<Arc<ClientTls>>, Invalid> {
+    let CheckKind::Https { verify } = check.active.kind else { return Ok(None) };
+    let verify = match requests.map(|tls| &tls.verify) {
+        _ if !verify => VerifyServer::No,
+        Some(VerifyServer::Authorities(secret)) => VerifyServer::Authorities(secret.clone()),
+        Some(VerifyServer::No | VerifyServer::SystemRoots) | None => VerifyServer::SystemRoots,
+    };
+    let client = requests.and_then(|tls| tls.client.clone());
+    configs.get(world, context, &UpstreamTls { client, verify }, false).map(Some)
+}
+
 /// The `Host` that is always sent.
 fn rewritten(host: &PassHost) -> Option<HeaderValue> {
     let PassHost::Rewrite(host) = host else { return None };
@@ -269,7 +292,9 @@ pub(super) fn resolve(
     let mut nodes: Vec<Node> = addresses.into_iter().map(|address| endpoints.at(address, &transport).into()).collect();
     if let Some(check) = settings.and_then(|settings| settings.health.as_ref()) {
         let host = settings.and_then(|settings| rewritten(&settings.host));
-        let id = CheckId { check: check.clone(), host, upstream: format!("{key}:{number}").into() };
+        let tls = settings.map(|settings| tls_of(world, context, check, settings.tls.as_deref(), &mut endpoints.tls));
+        let tls = tls.transpose().map_err(|why| refused(&key, &why, field))?.flatten();
+        let id = CheckId { check: check.clone(), host, tls, upstream: format!("{key}:{number}").into() };
         for node in &mut nodes {
             endpoints.watch(node, &id);
         }
