@@ -146,7 +146,7 @@ fn transport(
     settings: &UpstreamSettings,
     configs: &mut ClientConfigs,
 ) -> Result<Transport, Invalid> {
-    let (http2, keepalive) = (settings.http2, settings.keepalive);
+    let UpstreamSettings { http2, keepalive, .. } = *settings;
     let Some(tls) = &settings.tls else { return Ok(Transport { http2, keepalive, tls: None }) };
     let client = configs.get(world, context, tls, http2)?;
     let name = match &settings.host {
