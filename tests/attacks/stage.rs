@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use portcullis::compile::{Context, ObjectReport, Report, TlsContext, compile};
 use portcullis::drain::{self, Drain};
+use portcullis::health;
 use portcullis::log::{Format, Log};
 use portcullis::metrics::Metrics;
 use portcullis::model::{Kind, ObjectKey, ObjectRef, SourceId};
@@ -71,6 +72,7 @@ impl Stage {
         let (http, https) = (addresses[0], addresses[1]);
         let stage = Self { context, current, _drain: drain, http, https, metrics, state, upstream };
         stage.apply(scenery(stage.upstream.address).into_iter().chain(objects));
+        tokio::spawn(health::run(stage.current.clone()));
         tokio::spawn(proxy.run(draining));
         stage
     }
