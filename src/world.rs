@@ -293,7 +293,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::model::SlicePort;
+    use crate::model::{Protocol, SlicePort};
 
     fn class(controller: &str, generation: i64) -> Object {
         Object::IngressClass(Observed {
@@ -308,7 +308,7 @@ mod tests {
             meta: Meta::default(),
             value: Ok(EndpointSlice {
                 addresses: [address].into(),
-                ports: vec![SlicePort { name: "".into(), port: 80 }],
+                ports: vec![SlicePort { name: "".into(), port: 80, protocol: Protocol::Tcp }],
                 service: service.into(),
             }),
         })

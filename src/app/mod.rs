@@ -23,7 +23,7 @@ use crate::args::RunOptions;
 use crate::compile::{Context, Report, TlsContext};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::SourceId;
+use crate::model::{SourceId, StreamPorts};
 use crate::proxy::{Proxy, Settings};
 use crate::readiness::Readiness;
 use crate::snapshot::Current;
@@ -79,7 +79,10 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
             fallback_sni: options.fallback_sni.clone(),
             http: options.http_listen.clone(),
             https: options.https_listen.clone(),
-            max_connections: files::connections(options.http_listen.len() + options.https_listen.len()),
+            max_connections: files::connections(options.listeners()),
+            stream_tcp: options.stream_tcp_listen.clone(),
+            stream_tls: options.stream_tls_listen.clone(),
+            stream_udp: options.stream_udp_listen.clone(),
             trust_grace: options.trust_grace,
             ..Settings::default()
         };
@@ -96,7 +99,8 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
             settings: proxy.settings().clone(),
         };
         tokio::spawn(Admin::bind(options.admin_listen, pages).await?.run());
-        let (published, leadership) = start_control(options, current, reports, &readiness).await?;
+        let ports = proxy.stream_ports();
+        let (published, leadership) = start_control(options, ports, current, reports, &readiness).await?;
         let stop = stop_signal()?;
         let serving = Serving { leadership, options, proxy, published, readiness, traffic: &traffic };
         serving.until(stop, started).await;
@@ -111,6 +115,7 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
 /// published.
 async fn start_control(
     options: &RunOptions,
+    ports: StreamPorts,
     current: Arc<Current>,
     reports: watch::Sender<Arc<Report>>,
     readiness: &Readiness,
@@ -141,6 +146,7 @@ async fn start_control(
     let context = Context {
         class: options.class.ingress_class.clone().into(),
         controller: options.class.controller_name.clone().into(),
+        stream_ports: Some(ports),
         tls: TlsContext::new()?,
     };
     let outputs = control::Outputs { current, published: published_sender, referenced: referenced_sender, reports };
@@ -169,11 +175,12 @@ impl Serving<'_> {
             () = &mut stop => return,
         }
         let mut http = self.proxy.local_addrs();
-        let https = http.split_off(self.options.http_listen.len());
+        let mut https = http.split_off(self.options.http_listen.len());
+        let streams = https.split_off(self.options.https_listen.len());
         let (drain, draining) = drain::channel();
         self.traffic.spawn(self.proxy.run(draining));
         self.readiness.open(FIRST_SNAPSHOT);
-        tracing::info!(?http, ?https, "serving");
+        tracing::info!(?http, ?https, ?streams, "serving");
         started(&Addresses { http, https });
         stop.await;
         let limit = self.options.drain_timeout;

@@ -11,6 +11,7 @@ mod policy;
 mod report;
 mod routes;
 mod shared;
+mod streams;
 mod tls;
 mod tls_config;
 mod upstreams;
@@ -20,7 +21,8 @@ use std::sync::Arc;
 pub use report::{Condition, ObjectReport, Report};
 pub use tls_config::{Handshake, TlsContext, server_config};
 
-use crate::snapshot::Snapshot;
+use crate::model::StreamPorts;
+use crate::snapshot::{Carried, Snapshot};
 use crate::world::World;
 
 /// What compilation needs to know beside the objects; fixed for the life of the process.
@@ -30,6 +32,8 @@ pub struct Context {
     pub controller: Arc<str>,
     /// The ingress class that is ours even without an IngressClass object.
     pub class: Arc<str>,
+    /// The ports that are opened for streams; `None` where nobody knows, and every rule is taken as it is written.
+    pub stream_ports: Option<StreamPorts>,
     /// Cryptography shared by all hosts.
     pub tls: TlsContext,
 }
@@ -49,11 +53,14 @@ pub struct Compiled {
 pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) -> Compiled {
     let mut report = Report::default();
     let (tls, next) = tls::compile(world, context, previous, now, &mut report);
-    let (routes, carried) = routes::compile(world, context, previous, &mut report);
+    let mut endpoints = upstreams::Endpoints::new(&previous.carried.endpoints);
+    let (routes, stats) = routes::compile(world, context, previous, &mut endpoints, &mut report);
+    let (streams, stream_stats) = streams::compile(world, context, previous, &mut endpoints, &mut report);
+    let carried = Carried { endpoints: endpoints.current, stats, stream_stats };
     upstreams::report(world, context, &mut report);
     let identity_headers = tls::identity_headers(world, context, previous);
     let generation = previous.generation + 1;
-    let mut snapshot = Snapshot { carried, generation, identity_headers, routes, tls, ..Snapshot::default() };
+    let mut snapshot = Snapshot { carried, generation, identity_headers, routes, streams, tls, ..Snapshot::default() };
     snapshot.carry_stats(previous);
     Compiled { next, report, snapshot }
 }

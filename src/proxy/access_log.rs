@@ -30,7 +30,7 @@ impl fmt::Display for Escaped<'_> {
 pub(super) struct Token<'a>(pub(super) &'a [u8]);
 
 impl Token<'_> {
-    fn push(&self, out: &mut Vec<u8>) {
+    pub(super) fn push(&self, out: &mut Vec<u8>) {
         if self.0.is_empty() {
             out.push(b'-');
         }
@@ -81,6 +81,22 @@ thread_local! {
 
 /// Writes the line of `exchange`, which took `duration`.
 pub(super) fn write(log: &Log, exchange: &Exchange, duration: Duration) {
+    write_line(log, |line, Stamp { text: stamp, millis }| match log.format {
+        Format::Text => text(line, exchange, stamp, duration),
+        Format::Json => json(line, exchange, stamp, millis, duration),
+    });
+}
+
+/// The time that a line tells.
+#[derive(Clone, Copy)]
+pub(super) struct Stamp<'a> {
+    /// To the second, as the log's format has it.
+    pub(super) text: &'a str,
+    pub(super) millis: u32,
+}
+
+/// Writes the line that `fill` makes.
+pub(super) fn write_line(log: &Log, fill: impl FnOnce(&mut Vec<u8>, Stamp<'_>)) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     SCRATCH.with_borrow_mut(|scratch| {
         let Scratch { line, second, stamp } = scratch;
@@ -90,10 +106,7 @@ pub(super) fn write(log: &Log, exchange: &Exchange, duration: Duration) {
             stamp.clear();
             time(now.as_secs(), log.format, stamp);
         }
-        match log.format {
-            Format::Text => text(line, exchange, stamp, duration),
-            Format::Json => json(line, exchange, stamp, now.subsec_millis(), duration),
-        }
+        fill(line, Stamp { text: stamp, millis: now.subsec_millis() });
         log.line(line);
     });
 }
@@ -159,12 +172,12 @@ fn text(out: &mut Vec<u8>, exchange: &Exchange, stamp: &str, duration: Duration)
 }
 
 /// Writes a number in decimal.
-fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+pub(super) fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Writes a duration as nginx does: seconds with milliseconds.
-fn seconds(out: &mut Vec<u8>, duration: Duration) {
+pub(super) fn seconds(out: &mut Vec<u8>, duration: Duration) {
     number(out, duration.as_secs());
     let with_zeros = duration.subsec_millis() + 1000; // the first digit gives way to the point
     let mut digits = itoa::Buffer::new();

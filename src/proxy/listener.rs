@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
+use prometheus_client::metrics::gauge::Gauge;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Shared, connection, handshake};
+use super::downstream::Downstream;
+use super::{Shared, connection, handshake, stream};
 use crate::drain::Draining;
 
 /// Connections that the kernel queues before we accept them; it caps the number at `net.core.somaxconn` (4096 by default).
@@ -20,16 +22,25 @@ const BACKLOG: i32 = 4096;
 /// Pauses after an accept that failed for want of file descriptors or memory: they do not come back within microseconds.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    Http,
+    Https,
+    StreamTcp,
+    StreamTls,
+}
+
 /// A bound socket.
 #[derive(Debug)]
 pub(super) struct Listener {
     address: SocketAddr,
+    pub(super) service: Service,
     socket: TcpListener,
-    tls: bool,
 }
 
 impl Listener {
-    pub(super) fn bind(address: SocketAddr, tls: bool) -> io::Result<Self> {
+    pub(super) fn bind(address: SocketAddr, service: Service) -> io::Result<Self> {
         let bind = || {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_reuse_address(true)?; // a restart must not wait for the old process's TIME_WAIT
@@ -37,7 +48,7 @@ impl Listener {
             socket.bind(&address.into())?;
             socket.listen(BACKLOG)?;
             let socket = TcpListener::from_std(socket.into())?;
-            Ok(Self { address: socket.local_addr()?, socket, tls })
+            Ok(Self { address: socket.local_addr()?, service, socket })
         };
         bind().map_err(|error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
     }
@@ -94,15 +105,25 @@ impl Listener {
     ) {
         // Without it a response's last piece waits for the client's delayed ACK. It fails only on a socket that is gone.
         let _ = stream.set_nodelay(true);
-        let place = Place { _permit: permit, shared: shared.clone(), tls: self.tls };
-        place.gauge().inc();
+        let connections = &shared.metrics.connections;
+        let gauge = match self.service {
+            Service::Http => &connections.http,
+            Service::Https => &connections.https,
+            Service::StreamTcp => &connections.stream_tcp,
+            Service::StreamTls => &connections.stream_tls,
+        };
+        let place = Place::new(permit, gauge.clone(), shared.clone());
         let draining = draining.clone();
         let (peer, port) = (SocketAddr::new(peer.ip().to_canonical(), peer.port()), self.address.port());
-        if self.tls {
-            tokio::spawn(handshake::serve(stream, peer, port, place, draining));
-        } else {
-            tokio::spawn(connection::serve_plaintext(stream, peer, port, place, draining));
-        }
+        match self.service {
+            Service::Http => tokio::spawn(connection::serve_plaintext(stream, peer, port, place, draining)),
+            Service::Https => tokio::spawn(handshake::serve_https(stream, peer, port, place, draining)),
+            Service::StreamTls => tokio::spawn(handshake::serve_stream(stream, peer, port, place, draining)),
+            Service::StreamTcp => {
+                let downstream = Arc::new(Downstream::new(peer, port, None, place, draining));
+                tokio::spawn(stream::serve_tcp(stream, port, downstream))
+            }
+        };
     }
 }
 
@@ -110,19 +131,20 @@ impl Listener {
 #[derive(Debug)]
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
+    gauge: Gauge,
     pub(super) shared: Arc<Shared>,
-    tls: bool,
 }
 
 impl Place {
-    fn gauge(&self) -> &prometheus_client::metrics::gauge::Gauge {
-        let connections = &self.shared.metrics.connections;
-        if self.tls { &connections.https } else { &connections.http }
+    /// Counts the connection in `gauge` as long as it lives.
+    pub(super) fn new(permit: OwnedSemaphorePermit, gauge: Gauge, shared: Arc<Shared>) -> Self {
+        gauge.inc();
+        Self { _permit: permit, gauge, shared }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.gauge().dec();
+        self.gauge.dec();
     }
 }

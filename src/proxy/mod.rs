@@ -1,7 +1,9 @@
-//! The data plane: HTTP over TLS in, HTTP/1.1 out, and between the two the question whether the client may.
+//! The data plane: HTTP over TLS in, HTTP/1.1 out, and between the two the question whether the client may. Streams of TCP,
+//! TLS and UDP are carried as they are.
 //!
 //! ```text
 //! listener ─► handshake ─► connection ─► request: host ─► authorize ─► route ─► forward ─► access log
+//!                     └──► stream: route ─► connect ─► tunnel ─► access log
 //! ```
 //! It reads [`Snapshot`](crate::snapshot::Snapshot)s and knows neither where they come from nor Kubernetes. A snapshot is
 //! loaded once per handshake and once per request, never held across an await: a connection lives through any number.
@@ -29,6 +31,7 @@ mod review;
 mod settings;
 mod socket;
 mod standing;
+mod stream;
 mod streams;
 mod trial;
 mod tunnel;
@@ -50,9 +53,11 @@ use crate::audit::Audit;
 use crate::drain::Draining;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::model::StreamPorts;
 use crate::snapshot::Current;
-use listener::Listener;
+use listener::{Listener, Service};
 use live::Live;
+use stream::UdpListener;
 
 /// How often idle upstream connections are looked through for closed and old ones.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -62,6 +67,7 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub struct Proxy {
     listeners: Vec<Listener>,
     shared: Arc<Shared>,
+    udp: Vec<UdpListener>,
 }
 
 /// What every connection needs.
@@ -83,18 +89,43 @@ impl Proxy {
     /// # Errors
     /// When an address cannot be bound; the error names it.
     pub fn bind(settings: Settings, current: Arc<Current>, log: Log, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let http = settings.http.iter().map(|address| Listener::bind(*address, false));
-        let https = settings.https.iter().map(|address| Listener::bind(*address, true));
-        let listeners = http.chain(https).collect::<io::Result<_>>()?;
+        let services = [
+            (&settings.http, Service::Http),
+            (&settings.https, Service::Https),
+            (&settings.stream_tcp, Service::StreamTcp),
+            (&settings.stream_tls, Service::StreamTls),
+        ];
+        let addresses =
+            services.into_iter().flat_map(|(addresses, service)| addresses.iter().map(move |at| (*at, service)));
+        let listeners: Vec<_> =
+            addresses.map(|(address, service)| Listener::bind(address, service)).collect::<io::Result<_>>()?;
+        let udp = settings.stream_udp.iter().map(|at| UdpListener::bind(*at)).collect::<io::Result<_>>()?;
         let draining = AtomicBool::new(false);
         let shared =
             Shared { audit: Audit::default(), current, draining, live: Live::default(), log, metrics, settings };
-        Ok(Self { listeners, shared: Arc::new(shared) })
+        let proxy = Self { listeners, shared: Arc::new(shared), udp };
+        let StreamPorts { tcp, tls, .. } = proxy.stream_ports();
+        match tcp.intersection(&tls).next() {
+            None => Ok(proxy),
+            // A rule names a port alone: nobody could tell whether it is for TLS.
+            Some(both) => {
+                let message = format!("port {both} cannot be both for plain TCP streams and for TLS streams");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+            }
+        }
     }
 
-    /// The addresses that were bound: first those of `settings.http`, then those of `settings.https`, in their order.
+    /// The addresses that were bound: those of `settings.http`, `https`, `stream_tcp`, `stream_tls` and `stream_udp`, each in
+    /// their order.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::address).collect()
+        self.listeners.iter().map(Listener::address).chain(self.udp.iter().map(UdpListener::address)).collect()
+    }
+
+    /// The ports that were bound for streams.
+    pub fn stream_ports(&self) -> StreamPorts {
+        let of = |service| self.listeners.iter().filter(|l| l.service == service).map(|l| l.address().port()).collect();
+        let udp = self.udp.iter().map(|listener| listener.address().port()).collect();
+        StreamPorts { tcp: of(Service::StreamTcp), tls: of(Service::StreamTls), udp }
     }
 
     /// What it was bound with.
@@ -109,6 +140,9 @@ impl Proxy {
         // Not one of `tasks`: connections are watched as long as there are any, the drain included.
         tokio::spawn(review::run(Arc::downgrade(&self.shared), self.shared.current.published()));
         for listener in self.listeners {
+            tasks.spawn(listener.run(self.shared.clone(), draining.clone()));
+        }
+        for listener in self.udp {
             tasks.spawn(listener.run(self.shared.clone(), draining.clone()));
         }
         drop(draining);

@@ -33,6 +33,12 @@ pub struct Settings {
     pub max_connections: usize,
     /// Between two writes to a downstream that takes nothing; default 60 s (nginx `send_timeout`).
     pub send_timeout: Duration,
+    /// Listeners for plain TCP streams.
+    pub stream_tcp: Vec<SocketAddr>,
+    /// Listeners for TLS streams: TLS ends here.
+    pub stream_tls: Vec<SocketAddr>,
+    /// Listeners for UDP.
+    pub stream_udp: Vec<SocketAddr>,
     /// How long what is under way may take to finish on a connection whose client is not let in any more; default 10 s.
     pub trust_grace: Duration,
 }
@@ -52,6 +58,9 @@ impl Default for Settings {
             idle_timeout: minute,
             max_connections: 16_384,
             send_timeout: minute,
+            stream_tcp: Vec::new(),
+            stream_tls: Vec::new(),
+            stream_udp: Vec::new(),
             trust_grace: Duration::from_secs(10),
         }
     }

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{connect, name_host};
+use super::headers;
 use super::request::{answered, failed};
 use super::response::ResponseBody;
-use super::{headers, tunnel};
+use super::tunnel::{self, Moved};
 use crate::body::Body;
 use crate::model::Timeouts;
 use crate::snapshot::{Node, Upstream};
@@ -66,10 +67,12 @@ pub(super) async fn websocket(
         let (Ok(downstream), Ok(upstream)) = tokio::join!(downstream, upstream) else { return };
         let idle = timeouts.read.max(timeouts.send);
         let (down, up) = (TokioIo::new(downstream), TokioIo::new(upstream));
+        let mut moved = Moved::default();
         exchange.complete = tokio::select! {
-            ended = tunnel::run(down, up, idle, &mut exchange.bytes) => ended.is_ok(),
+            ended = tunnel::run(down, up, idle, &mut moved) => ended.is_ok(),
             () = exchange.downstream.distrusted() => false,
         };
+        exchange.bytes = moved.sent;
     });
     Response::from_parts(parts, ResponseBody::none())
 }

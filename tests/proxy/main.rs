@@ -16,6 +16,7 @@ mod policy;
 mod routing;
 mod scene;
 mod seen;
+mod stream;
 mod streaming;
 mod upstream;
 mod websocket;

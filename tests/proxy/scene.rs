@@ -11,8 +11,8 @@ use portcullis::metrics::Metrics;
 use portcullis::model::{HostPattern, Invalid, Methods, ObjectKey, PathPattern, Protocols, Timeouts};
 use portcullis::proxy::{Proxy, Settings};
 use portcullis::snapshot::{
-    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Transport, Upstream,
-    identity_headers,
+    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, StreamKey, StreamRoute,
+    Transport, Upstream, identity_headers,
 };
 use rcgen::ExtendedKeyUsagePurpose;
 
@@ -105,6 +105,14 @@ impl Config {
         self
     }
 
+    /// A rule for streams.
+    pub(crate) fn stream(mut self, key: &StreamKey, upstream: Upstream) -> Self {
+        let backends = Backends::new([(upstream, 1)]);
+        let route = StreamRoute { backends, name: "default/test/stream".into(), stats: Arc::default() };
+        self.0.streams.insert(key, Arc::new(route));
+        self
+    }
+
     fn snapshot(mut self, previous: &Snapshot) -> Snapshot {
         self.0.identity_headers = identity_headers(&self.0.tls);
         self.0.carry_stats(previous);
@@ -129,7 +137,8 @@ impl Config {
         let addresses = proxy.local_addrs();
         let (drain, draining) = drain::channel();
         tokio::spawn(proxy.run(draining));
-        Scene { access, current, drain, http: addresses[0], https: addresses[1], metrics }
+        let (http, https) = (addresses[0], addresses[1]);
+        Scene { access, addresses, current, drain, http, https, metrics }
     }
 }
 
@@ -143,6 +152,8 @@ pub(crate) fn settings() -> Settings {
 /// A running proxy.
 pub(crate) struct Scene {
     pub(crate) access: Lines,
+    /// Everything that was bound, in the order of the settings.
+    pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) current: Arc<Current>,
     pub(crate) drain: Drain,
     pub(crate) http: SocketAddr,
