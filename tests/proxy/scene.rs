@@ -108,7 +108,12 @@ impl Config {
     /// A rule for streams.
     pub(crate) fn stream(mut self, key: &StreamKey, upstream: Upstream) -> Self {
         let backends = Backends::new([(upstream, 1)]);
-        let route = StreamRoute { backends, name: "default/test/stream".into(), stats: Arc::default() };
+        let carrier = match key {
+            StreamKey::Tcp(_) => "tcp",
+            StreamKey::Tls(..) => "tls",
+            StreamKey::Udp(_) => "udp",
+        };
+        let route = StreamRoute { backends, name: format!("default/test/{carrier}").into(), stats: Arc::default() };
         self.0.streams.insert(key, Arc::new(route));
         self
     }

@@ -131,7 +131,7 @@ async fn a_side_that_has_ended_still_gets_what_the_other_one_sends() {
     let line = stage.scene.access.with(&["TCP 200 6 8 "]).await;
     assert!(line.starts_with("127.0.0.1 [") && line.ends_with(&format!(" {port} - {address} closed")), "{line}");
     assert_eq!(stage.scene.metric("portcullis_streams_total{carrier=\"tcp\",end=\"closed\"}"), 1);
-    let bytes = |direction| format!("{{route=\"default/test/stream\",direction=\"{direction}\"}}");
+    let bytes = |direction| format!("{{route=\"default/test/tcp\",direction=\"{direction}\"}}");
     assert_eq!(stage.scene.metric(&format!("portcullis_route_stream_bytes_total{}", bytes("received"))), 8);
     assert_eq!(stage.scene.metric(&format!("portcullis_route_stream_bytes_total{}", bytes("sent"))), 6);
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -236,8 +237,12 @@ async fn answer(listener: Arc<UdpSocket>, peer: SocketAddr, flow: Arc<Flow>, mut
                 stopping = true;
                 idle = idle.min(shared.settings.drain_idle);
             }
-            ready = flow.socket.readable() => {
-                match ready.and_then(|()| flow.take(&listener, peer, &shared)) {
+            ready = flow.socket.ready(Interest::READABLE | Interest::ERROR) => {
+                // An error is word from the network that a datagram did not arrive.
+                if ready.is_ok_and(|ready| ready.is_error()) {
+                    break StreamEnd::Broken;
+                }
+                match flow.take(&listener, peer, &shared) {
                     Ok(sent) => session.moved.sent += sent as u64,
                     Err(_) => break StreamEnd::Broken,
                 }
