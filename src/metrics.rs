@@ -35,6 +35,8 @@ pub struct Metrics {
     pub client_connections_closed: Reasons,
     /// Downstream connections.
     pub connections: Connections,
+    /// Connections that were ended because of what their clients sent.
+    pub connections_ended: EndedConnections,
     /// From the request's head to the end of the response's body.
     pub duration: Arc<Durations>,
     /// The generation of the snapshot that every open connection has been held to.
@@ -43,8 +45,12 @@ pub struct Metrics {
     pub handshakes: Handshakes,
     /// Requests answered with 421.
     pub misdirected: Counter,
+    /// Connections that were closed without being served.
+    pub refused_connections: RefusedConnections,
     /// Requests, by protocol.
     pub requests: Requests,
+    /// Requests answered with 503 because the memory runs out.
+    pub shed: Counter,
     /// Streams of TCP, TLS and UDP.
     pub streams: Streams,
     /// Connections to upstreams.
@@ -117,6 +123,15 @@ impl Streams {
     }
 }
 
+/// `portcullis_connections_ended_total{reason}`.
+#[derive(Debug)]
+pub struct EndedConnections {
+    /// HTTP/2: more frames for nothing, or resets, than a client may send.
+    pub flood: Counter,
+    /// HTTP/2: one of h2's own limits, on resets, `CONTINUATION` and small `DATA` frames.
+    pub http2_limit: Counter,
+}
+
 /// `portcullis_handshakes_total{result}`.
 #[derive(Debug)]
 pub struct Handshakes {
@@ -136,6 +151,19 @@ pub struct Handshakes {
     pub unknown_sni: Counter,
     /// Refused: the host's certificate is unusable.
     pub unusable: Counter,
+}
+
+/// `portcullis_connections_refused_total{reason}`.
+#[derive(Debug)]
+pub struct RefusedConnections {
+    /// The memory runs out.
+    pub memory: Counter,
+    /// It began without a header of the PROXY protocol where it must.
+    pub proxy_header: Counter,
+    /// Its source has as many as it may.
+    pub source: Counter,
+    /// It came to a listener with PROXY protocol from an address that is not trusted.
+    pub untrusted_proxy: Counter,
 }
 
 /// `portcullis_requests_total{class, protocol}`.
@@ -223,6 +251,24 @@ impl Metrics {
             misdirected.clone(),
         );
 
+        let family = Family::<Labels, Counter>::default();
+        registry.register("connections_ended", "Connections ended because of what their clients sent", family.clone());
+        let reason = |name| of(&family, &[("reason", name)]);
+        let connections_ended = EndedConnections { flood: reason("flood"), http2_limit: reason("http2_limit") };
+
+        let family = Family::<Labels, Counter>::default();
+        registry.register("connections_refused", "Connections closed without being served", family.clone());
+        let reason = |name| of(&family, &[("reason", name)]);
+        let refused_connections = RefusedConnections {
+            memory: reason("memory"),
+            proxy_header: reason("proxy_header"),
+            source: reason("source"),
+            untrusted_proxy: reason("untrusted_proxy"),
+        };
+
+        let shed = Counter::default();
+        registry.register("requests_shed", "Requests answered with 503 because the memory runs out", shed.clone());
+
         let family = Family::<Labels, Gauge>::default();
         registry.register("connections", "Open downstream connections", family.clone());
         let open = |listener| family.get_or_create(&vec![("listener", listener)]).clone();
@@ -252,11 +298,14 @@ impl Metrics {
             client_auth_refused,
             client_connections_closed,
             connections,
+            connections_ended,
             duration,
             enforced_generation,
             handshakes,
             misdirected,
+            refused_connections,
             requests,
+            shed,
             streams,
             upstream,
             registry: all,

@@ -40,6 +40,14 @@ impl<T> Pool<T> {
         None
     }
 
+    /// Takes the newest idle value that is not too old, `now`, and `fits`.
+    pub fn take_if(&self, now: Instant, fits: impl Fn(&T) -> bool) -> Option<T> {
+        let mut idle = self.lock();
+        let place = idle.iter().rposition(|(value, _)| fits(value))?;
+        let (value, since) = idle.remove(place);
+        (now.saturating_duration_since(since) <= IDLE_TIMEOUT).then_some(value)
+    }
+
     /// Gives a value back; over the limit the oldest one is dropped.
     pub fn put(&self, value: T) {
         let mut idle = self.lock();

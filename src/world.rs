@@ -268,9 +268,11 @@ impl World {
         keys.filter_map(|id| self.slices.get(id)?.value.as_ref().ok())
     }
 
-    /// The Secrets and `ConfigMap`s that any ApisixTls refers to: the only ones that are ever fetched.
+    /// The Secrets and `ConfigMap`s that any ApisixTls or ApisixUpstream refers to: the only ones that are ever fetched.
     pub fn referenced(&self) -> BTreeSet<ObjectRef> {
-        self.tls.values().filter_map(|tls| tls.value.as_ref().ok()).flat_map(TlsHost::references).collect()
+        let hosts = self.tls.values().filter_map(|tls| tls.value.as_ref().ok()).flat_map(TlsHost::references);
+        let upstreams = self.upstreams.values().filter_map(|upstream| upstream.value.as_ref().ok());
+        hosts.chain(upstreams.flat_map(ServiceSettings::references)).collect()
     }
 }
 

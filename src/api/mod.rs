@@ -25,4 +25,4 @@ pub use tls::{
     ApisixTlsSpec, Client, DataRef, Failure, Forward, ForwardedHeader, Identity, Protocols, Revocation, SecretRef,
     TextMatch,
 };
-pub use upstream::{ApisixUpstreamSpec, LoadBalancer, PortSettings, UpstreamSettings};
+pub use upstream::{ApisixUpstreamSpec, LoadBalancer, PortSettings, TlsVerify, UpstreamSettings};

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::route::Timeout;
 use super::schema;
 use super::status::Status;
+use super::tls::SecretRef;
 
 /// How requests are sent to the Service of the same namespace and name.
 #[derive(Clone, Debug, Default, PartialEq, CustomResource, Deserialize, Serialize, JsonSchema)]
@@ -70,8 +71,9 @@ pub struct UpstreamSettings {
     /// How many other endpoints are tried where one cannot be connected to; every endpoint where it is left out.
     #[schemars(range(min = 0))]
     pub retries: Option<i64>,
-    /// The protocol. `http` is served: an object that sets another is refused.
-    #[schemars(extend("enum" = ["http", "https", "grpc", "grpcs", "tcp", "tls", "udp"]))]
+    /// The protocol: HTTP/1.1 in clear text (`http`, the default) or over TLS (`https`), HTTP/2 in clear text (`grpc`, `h2c`)
+    /// or over TLS (`grpcs`, `h2`). An object that sets another is refused.
+    #[schemars(extend("enum" = ["http", "https", "grpc", "grpcs", "h2c", "h2", "tcp", "tls", "udp"]))]
     pub scheme: Option<String>,
     /// Groups of endpoints by label. Not served: an object that sets them is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,10 +81,11 @@ pub struct UpstreamSettings {
     pub subsets: Option<Value>,
     /// Deadlines of routes that have none of their own; 60s each where left out.
     pub timeout: Option<Timeout>,
-    /// A client certificate. Not served: an object that sets it is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any")]
-    pub tls_secret: Option<Value>,
+    /// The Secret with our certificate and key for endpoints that ask for one, under `cert` and `key` or `tls.crt` and
+    /// `tls.key`. Only with a scheme of TLS.
+    pub tls_secret: Option<SecretRef>,
+    /// How the endpoints' certificates are verified; not at all where it is left out, as in APISIX. Only with a scheme of TLS.
+    pub tls_verify: Option<TlsVerify>,
     /// The `Host` of `passHost: rewrite`.
     #[schemars(length(max = 255))]
     pub upstream_host: Option<String>,
@@ -102,4 +105,19 @@ pub struct LoadBalancer {
     #[serde(rename = "type")]
     #[schemars(required, extend("enum" = ["roundrobin", "chash", "ewma", "least_conn"]))]
     pub kind: Option<String>,
+}
+
+/// How the endpoints' certificates are verified: for the host of `passHost`, or the address where that is no name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.caSecret) != (has(self.systemRoots) && self.systemRoots)",
+    "message": "either caSecret or systemRoots: true is required"
+}]))]
+pub struct TlsVerify {
+    /// The Secret with the certificates of the authorities that sign the endpoints' certificates, under `cert`, `ca.crt` or
+    /// `tls.crt`.
+    pub ca_secret: Option<SecretRef>,
+    /// Whether the authorities are those that the system trusts.
+    pub system_roots: Option<bool>,
 }

@@ -3,21 +3,23 @@
 mod control;
 mod files;
 mod leadership;
+mod memory;
 mod problems;
+mod traffic;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustls_pki_types::UnixTime;
-use tokio::runtime::{self, Runtime};
+use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, watch};
 
 use self::leadership::Leadership;
+use self::traffic::Traffic;
 use crate::admin::{Admin, Pages};
 use crate::args::RunOptions;
 use crate::compile::{Context, Report, TlsContext};
@@ -69,24 +71,13 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
     );
     // Control and traffic have runtimes of their own, so that neither can stall the other.
     let control = runtime::Builder::new_current_thread().enable_all().build()?;
-    let traffic = traffic_runtime(options.workers)?;
+    let traffic = Traffic::start(options.workers)?;
     let current = Arc::new(Current::default());
     let metrics = Arc::new(Metrics::new(current.clone()));
     let proxy = {
-        let _guard = traffic.enter();
-        let settings = Settings {
-            allow_plaintext_client_auth: options.allow_plaintext_client_auth,
-            fallback_sni: options.fallback_sni.clone(),
-            http: options.http_listen.clone(),
-            https: options.https_listen.clone(),
-            max_connections: files::connections(options.listeners()),
-            stream_tcp: options.stream_tcp_listen.clone(),
-            stream_tls: options.stream_tls_listen.clone(),
-            stream_udp: options.stream_udp_listen.clone(),
-            trust_grace: options.trust_grace,
-            ..Settings::default()
-        };
-        Proxy::bind(settings, current.clone(), log.clone(), metrics.clone()).context("cannot listen for traffic")?
+        let _guard = traffic.handle().enter();
+        Proxy::bind(settings(options), current.clone(), log.clone(), metrics.clone())
+            .context("cannot listen for traffic")?
     };
     let outcome = control.block_on(async {
         let readiness = Readiness::awaiting(&[FIRST_SNAPSHOT]);
@@ -102,13 +93,36 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
         let ports = proxy.stream_ports();
         let (published, leadership) = start_control(options, ports, current, reports, &readiness).await?;
         let stop = stop_signal()?;
-        let serving = Serving { leadership, options, proxy, published, readiness, traffic: &traffic };
+        let serving = Serving { leadership, options, proxy, published, readiness, traffic: traffic.handle() };
         serving.until(stop, started).await;
         Ok(())
     });
-    // Tasks that are left have had their time.
-    traffic.shutdown_background();
+    traffic.stop();
     outcome
+}
+
+fn settings(options: &RunOptions) -> Settings {
+    let RunOptions { http_listen, http_proxy_protocol_listen, https_listen, https_proxy_protocol_listen, .. } = options;
+    let max_connections = files::connections(options.listeners());
+    Settings {
+        access_log_sample: options.access_log_sample,
+        allow_plaintext_client_auth: options.allow_plaintext_client_auth,
+        fallback_sni: options.fallback_sni.clone(),
+        http: http_listen.clone(),
+        http_proxy_protocol: http_proxy_protocol_listen.clone(),
+        https: https_listen.clone(),
+        https_proxy_protocol: https_proxy_protocol_listen.clone(),
+        max_body_size: options.max_body_size.filter(|bytes| *bytes > 0),
+        max_connections,
+        max_connections_per_source: options.max_connections_per_source.unwrap_or(max_connections / 2),
+        memory_limit: memory::limit(options.memory_limit),
+        stream_tcp: options.stream_tcp_listen.clone(),
+        stream_tls: options.stream_tls_listen.clone(),
+        stream_udp: options.stream_udp_listen.clone(),
+        trust_grace: options.trust_grace,
+        trusted_addresses: options.trusted_addresses.clone(),
+        ..Settings::default()
+    }
 }
 
 /// Starts the sources, the control loop and, in a cluster, the status writer. The receiver says when the first snapshot is
@@ -147,7 +161,7 @@ async fn start_control(
         class: options.class.ingress_class.clone().into(),
         controller: options.class.controller_name.clone().into(),
         stream_ports: Some(ports),
-        tls: TlsContext::new()?,
+        tls: TlsContext::new()?.trusting(rustls_native_certs::load_native_certs().certs),
     };
     let outputs = control::Outputs { current, published: published_sender, referenced: referenced_sender, reports };
     let clock = || i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
@@ -162,7 +176,7 @@ struct Serving<'a> {
     proxy: Proxy,
     published: watch::Receiver<bool>,
     readiness: Readiness,
-    traffic: &'a Runtime,
+    traffic: &'a Handle,
 }
 
 impl Serving<'_> {
@@ -176,11 +190,13 @@ impl Serving<'_> {
         }
         let mut http = self.proxy.local_addrs();
         let mut https = http.split_off(self.options.http_listen.len());
-        let streams = https.split_off(self.options.https_listen.len());
+        let mut announced = https.split_off(self.options.https_listen.len());
+        let streams = announced
+            .split_off(self.options.http_proxy_protocol_listen.len() + self.options.https_proxy_protocol_listen.len());
         let (drain, draining) = drain::channel();
         self.traffic.spawn(self.proxy.run(draining));
         self.readiness.open(FIRST_SNAPSHOT);
-        tracing::info!(?http, ?https, ?streams, "serving");
+        tracing::info!(?http, ?https, proxy_protocol = ?announced, ?streams, "serving");
         started(&Addresses { http, https });
         stop.await;
         let limit = self.options.drain_timeout;
@@ -194,12 +210,6 @@ impl Serving<'_> {
         let (finished, ()) = tokio::join!(drain.drain(limit), vacate);
         tracing::info!(finished, "stopped");
     }
-}
-
-fn traffic_runtime(workers: Option<usize>) -> std::io::Result<Runtime> {
-    let cpus = || thread::available_parallelism().map_or(1, Into::into);
-    let workers = workers.filter(|workers| *workers > 0).unwrap_or_else(cpus);
-    runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().thread_name("traffic").build()
 }
 
 fn open_manifests(roots: Vec<PathBuf>) -> anyhow::Result<Manifests> {

@@ -14,6 +14,7 @@ mod shared;
 mod streams;
 mod tls;
 mod tls_config;
+mod upstream_tls;
 mod upstreams;
 
 use std::sync::Arc;
@@ -57,7 +58,8 @@ pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) 
     let (routes, stats) = routes::compile(world, context, previous, &mut endpoints, &mut report);
     let (streams, stream_stats) = streams::compile(world, context, previous, &mut endpoints, &mut report);
     let carried = Carried { endpoints: endpoints.current, stats, stream_stats };
-    upstreams::report(world, context, &mut report);
+    let change = upstreams::report(world, context, &carried, now, &mut report);
+    let next = next.into_iter().chain(change).min();
     let identity_headers = tls::identity_headers(world, context, previous);
     let generation = previous.generation + 1;
     let mut snapshot = Snapshot { carried, generation, identity_headers, routes, streams, tls, ..Snapshot::default() };

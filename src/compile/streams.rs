@@ -9,7 +9,7 @@ use super::{Context, Report};
 use crate::model::{
     Effect, HostPattern, Invalid, Kind, ObjectKey, ObjectRef, Problem, Protocol, Reason, StreamPorts, StreamRule,
 };
-use crate::snapshot::{Backends, Snapshot, StreamKey, StreamRoute, StreamStats, StreamTable};
+use crate::snapshot::{Backends, Snapshot, StreamKey, StreamRoute, StreamStats, StreamTable, Transport, Upstream};
 use crate::world::World;
 
 /// Compiles the rules of every route object that is ours, and adds what is wrong with them to its report, which is there
@@ -43,6 +43,7 @@ pub(super) fn compile(
             };
             let field = format!("{}.backend", rule.field);
             let upstream = upstreams::resolve(world, context, &key.namespace, (&rule.backend, None), &field, endpoints);
+            let upstream = upstream.and_then(|upstream| plain(upstream, &field));
             let upstream = upstream.map_err(|invalid| problems.push(Problem { effect: Effect::Unresolved, invalid }));
             let name: Arc<str> = format!("{key}/{}", rule.name).into();
             let stats = previous.carried.stream_stats.get(&name).cloned().unwrap_or_default();
@@ -54,6 +55,15 @@ pub(super) fn compile(
         tell(report, key, problems);
     }
     (table, all_stats)
+}
+
+/// The upstream, unless something else than plain bytes is to be sent to it.
+fn plain(upstream: Upstream, field: &str) -> Result<Upstream, Invalid> {
+    if upstream.nodes().iter().all(|node| node.endpoint.transport == Transport::default()) {
+        return Ok(upstream);
+    }
+    let message = format!("the ApisixUpstream of {} has a scheme for HTTP; streams need tcp or udp", upstream.name);
+    Err(Invalid::new(Reason::Unsupported, format!("{field}.serviceName"), message))
 }
 
 fn tell(report: &mut Report, key: &ObjectKey, problems: Vec<Problem>) {

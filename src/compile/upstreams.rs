@@ -7,12 +7,14 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::attach::{self, Attached};
+use super::upstream_tls::ClientConfigs;
 use super::{Context, ObjectReport, Report};
 use crate::model::{
-    BackendRef, Balancing, Effect, Granularity, Invalid, Kind, ObjectKey, ObjectRef, PassHost, PortRef, Problem,
-    Reason, Service, ServiceAddress, ServicePort, SourceId, Timeouts, UpstreamSettings,
+    BackendRef, Balancing, Effect, Granularity, HostName, Invalid, Kind, ObjectKey, ObjectRef, PassHost, PortRef,
+    Problem, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId, Timeouts, UpstreamSettings,
+    Validity, VerifyServer,
 };
-use crate::snapshot::{Address, Endpoint, Host, Transport, Upstream};
+use crate::snapshot::{Address, Carried, Endpoint, Host, NameOf, Secure, Transport, Upstream};
 use crate::world::World;
 
 /// The endpoints in use, by address and transport: one connection pool for both, whichever routes lead to it.
@@ -20,11 +22,12 @@ use crate::world::World;
 pub(super) struct Endpoints<'a> {
     previous: &'a HashMap<(Address, Transport), Arc<Endpoint>>,
     pub(super) current: HashMap<(Address, Transport), Arc<Endpoint>>,
+    tls: ClientConfigs,
 }
 
 impl<'a> Endpoints<'a> {
     pub(super) fn new(previous: &'a HashMap<(Address, Transport), Arc<Endpoint>>) -> Self {
-        Self { current: HashMap::new(), previous }
+        Self { current: HashMap::new(), previous, tls: ClientConfigs::new(previous) }
     }
 
     fn at(&mut self, address: Address, transport: &Transport) -> Arc<Endpoint> {
@@ -39,12 +42,28 @@ impl<'a> Endpoints<'a> {
     }
 }
 
-/// Reports on every ApisixUpstream that is ours, whether or not a route leads to its Service.
-pub(super) fn report(world: &World, context: &Context, report: &mut Report) {
+/// Reports on every ApisixUpstream that is ours, whether or not a route leads to its Service. Says when the report has to be
+/// made again because time has passed.
+pub(super) fn report(
+    world: &World,
+    context: &Context,
+    carried: &Carried,
+    now: i64,
+    report: &mut Report,
+) -> Option<i64> {
+    let mut tls = ClientConfigs::new(&carried.endpoints);
+    let mut next: Option<i64> = None;
     for (key, source, observed) in world.upstreams() {
+        let mut problems = Vec::new();
         let invalid = match &observed.value {
             Ok(upstream) => match attach::attached(upstream.class.as_deref(), world, context) {
-                Attached::Ours => upstream.settings.as_ref().err().cloned(),
+                Attached::Ours => {
+                    if let Ok(ports) = &upstream.settings {
+                        let change = tls_problems(world, context, ports, now, &mut tls, &mut problems);
+                        next = next.into_iter().chain(change).min();
+                    }
+                    upstream.settings.as_ref().err().cloned()
+                }
                 // Manifests have no other reader: there it is a mistake.
                 Attached::Unknown if source == SourceId::Manifests => {
                     Some(attach::unknown(upstream.class.as_deref(), context))
@@ -53,10 +72,81 @@ pub(super) fn report(world: &World, context: &Context, report: &mut Report) {
             },
             Err(why) => Some(why.clone()),
         };
-        let problems = invalid.map(|invalid| Problem { effect: Effect::Refused, invalid }).into_iter().collect();
+        problems.extend(invalid.map(|invalid| Problem { effect: Effect::Refused, invalid }));
+        problems.sort_by_key(|problem| problem.effect);
         let object = ObjectRef { kind: Kind::ApisixUpstream, key: key.clone() };
         report.objects.insert(object, ObjectReport { meta: observed.meta, problems, source });
     }
+    next
+}
+
+/// What is wrong with the TLS of an ApisixUpstream, and when that changes because time passes.
+fn tls_problems(
+    world: &World,
+    context: &Context,
+    ports: &SettingsByPort,
+    now: i64,
+    tls: &mut ClientConfigs,
+    problems: &mut Vec<Problem>,
+) -> Option<i64> {
+    let of_ports = ports.ports.iter().map(|(port, settings)| (port_field(*port), settings));
+    let mut next = None;
+    for (field, settings) in std::iter::once(("spec".to_owned(), &ports.default)).chain(of_ports) {
+        let Some(wanted) = &settings.tls else { continue };
+        let client = match tls.get(world, context, wanted, settings.http2) {
+            Ok(client) => client,
+            Err(mut invalid) => {
+                invalid.field = format!("{field}.{}", invalid.field);
+                problems.push(Problem { effect: Effect::Refused, invalid });
+                continue;
+            }
+        };
+        if wanted.verify == VerifyServer::No {
+            let message = "the endpoints' certificates are not verified; name their authorities";
+            let invalid = Invalid::new(Reason::NotVerified, format!("{field}.tlsVerify"), message);
+            problems.push(Problem { effect: Effect::Warning, invalid });
+        }
+        if let Some(validity) = &client.validity {
+            let validity = Validity { field: format!("{field}.tlsSecret").into(), ..validity.clone() };
+            problems.extend(validity.problem(now));
+            next = next.into_iter().chain(validity.next(now)).min();
+        }
+    }
+    next
+}
+
+/// The settings of a port, as `JSONPath`.
+fn port_field(port: u16) -> String {
+    format!("spec.portLevelSettings[?(@.port=={port})]")
+}
+
+/// How the endpoints are spoken to.
+///
+/// # Errors
+/// When a Secret is missing or broken: never plain text, nor without the certificate, in its place.
+fn transport(
+    world: &World,
+    context: &Context,
+    settings: &UpstreamSettings,
+    configs: &mut ClientConfigs,
+) -> Result<Transport, Invalid> {
+    let http2 = settings.http2;
+    let Some(tls) = &settings.tls else { return Ok(Transport { http2, tls: None }) };
+    let client = configs.get(world, context, tls, http2)?;
+    let name = match &settings.host {
+        PassHost::Node => NameOf::Node,
+        PassHost::Pass => NameOf::Client,
+        PassHost::Rewrite(host) => NameOf::Fixed(
+            HostName::parse(host)
+                .ok_or_else(|| Invalid::spec("upstreamHost", format!("`{host}` is no name that TLS can ask for")))?,
+        ),
+    };
+    Ok(Transport { http2, tls: Some(Secure { client, name }) })
+}
+
+fn refused(key: &ObjectKey, why: &Invalid, field: &str) -> Invalid {
+    let message = format!("ApisixUpstream {key}, which has the Service's name, is refused: {why}");
+    Invalid::new(Reason::RefNotFound, format!("{field}.serviceName"), message)
 }
 
 /// What the ApisixUpstream of the Service `key` says about `port`; `None` where there is none of ours.
@@ -70,10 +160,7 @@ fn settings<'a>(
     port: u16,
     field: &str,
 ) -> Result<Option<&'a UpstreamSettings>, Invalid> {
-    let refused = |why: &Invalid| {
-        let message = format!("ApisixUpstream {key}, which has the Service's name, is refused: {why}");
-        Invalid::new(Reason::RefNotFound, format!("{field}.serviceName"), message)
-    };
+    let refused = |why: &Invalid| refused(key, why, field);
     let Some(observed) = world.upstream(key) else { return Ok(None) };
     let upstream = observed.value.as_ref().map_err(refused)?;
     if attach::attached(upstream.class.as_deref(), world, context) != Attached::Ours {
@@ -155,7 +242,8 @@ pub(super) fn resolve(
         PortRef::Number(port) => format!("{key}:{port}"),
     };
     let settings = settings(world, context, &key, number, field)?;
-    let transport = Transport::default();
+    let transport = settings.map(|settings| transport(world, context, settings, &mut endpoints.tls)).transpose();
+    let transport = transport.map_err(|why| refused(&key, &why, field))?.unwrap_or_default();
     let nodes = addresses.into_iter().map(|address| endpoints.at(address, &transport).into());
     let upstream = Upstream::new(name.into(), nodes);
     match settings {

@@ -17,6 +17,7 @@ mod service;
 mod stream;
 mod tls;
 mod upstream;
+mod upstream_tls;
 mod validity;
 
 pub use client_auth::{
@@ -37,4 +38,5 @@ pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServiceP
 pub use stream::{Protocol, StreamPorts, StreamRule};
 pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};
 pub use upstream::{Balancing, HashKey, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
+pub use upstream_tls::{UpstreamTls, VerifyServer};
 pub use validity::{Validated, Validity, timestamp};

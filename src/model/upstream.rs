@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Invalid, Timeouts};
+use super::{Invalid, Kind, ObjectRef, Timeouts, UpstreamTls};
 
 /// One ApisixUpstream. It speaks for the Service of the same namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,15 @@ pub struct ServiceSettings {
     pub class: Option<Arc<str>>,
     /// The settings, or why none of them can be used.
     pub settings: Result<SettingsByPort, Invalid>,
+}
+
+impl ServiceSettings {
+    /// The Secrets that it is made from.
+    pub fn references(&self) -> impl Iterator<Item = ObjectRef> {
+        let all = self.settings.iter().flat_map(|ports| std::iter::once(&ports.default).chain(ports.ports.values()));
+        let secrets = all.filter_map(|settings| settings.tls.as_deref()).flat_map(UpstreamTls::secrets);
+        secrets.map(|key| ObjectRef { kind: Kind::Secret, key: key.clone() })
+    }
 }
 
 /// The settings of every port of a Service.
@@ -30,10 +39,14 @@ pub struct UpstreamSettings {
     pub balancing: Balancing,
     /// The `Host` that is sent.
     pub host: PassHost,
+    /// Whether HTTP/2 is spoken, from the first byte, and not HTTP/1.1.
+    pub http2: bool,
     /// How many other endpoints are tried where one cannot be connected to; `None` for all of them (APISIX).
     pub retries: Option<usize>,
     /// Deadlines of routes that have none of their own.
     pub timeouts: Option<Timeouts>,
+    /// How TLS is spoken; `None` for plain text.
+    pub tls: Option<Box<UpstreamTls>>,
 }
 
 /// `loadbalancer`.

@@ -18,10 +18,14 @@ use crate::trust::{Cause, Refusal};
 pub(super) enum ProxyError {
     /// The downstream stopped sending the request's body.
     BodyTimeout,
+    /// The request's body has more bytes than it may.
+    BodyTooLarge,
     /// No connection to the upstream.
     Connect(io::Error),
     /// No connection to the upstream in time.
     ConnectTimeout,
+    /// No TLS with the upstream.
+    Handshake(io::Error),
     /// The client expects something else than `100 Continue`.
     ExpectationFailed,
     /// The request came back to us too often.
@@ -36,6 +40,8 @@ pub(super) enum ProxyError {
     NoEndpoint,
     /// No route.
     NotFound,
+    /// The memory runs out.
+    Overloaded,
     /// The upstream did not answer in time.
     ReadTimeout,
     /// The client does not satisfy the host's client authentication. The verdict is a refusal.
@@ -70,7 +76,10 @@ impl ProxyError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Connect(_) | Self::Upstream(_) | Self::UnexpectedUpgrade => StatusCode::BAD_GATEWAY,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Connect(_) | Self::Handshake(_) | Self::Upstream(_) | Self::UnexpectedUpgrade => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::ConnectTimeout | Self::ReadTimeout | Self::SendTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::Loop => StatusCode::LOOP_DETECTED,
@@ -82,7 +91,7 @@ impl ProxyError {
             },
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
-            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
         }
     }
@@ -106,6 +115,7 @@ impl ProxyError {
             404 => "{\"error_msg\":\"404 Route Not Found\"}\n",
             405 => "{\"error_msg\":\"405 Method Not Allowed\"}\n",
             408 => "{\"error_msg\":\"408 Request Timeout\"}\n",
+            413 => "{\"error_msg\":\"413 Request Entity Too Large\"}\n",
             417 => "{\"error_msg\":\"417 Expectation Failed\"}\n",
             421 => "{\"error_msg\":\"421 Misdirected Request\"}\n",
             503 => "{\"error_msg\":\"503 Service Unavailable\"}\n",
@@ -142,8 +152,10 @@ impl ProxyError {
     pub(super) fn closes(&self) -> bool {
         match self {
             Self::BodyTimeout
+            | Self::BodyTooLarge
             | Self::ExpectationFailed
             | Self::Malformed(_)
+            | Self::Overloaded
             | Self::Refused { .. }
             | Self::Unusable(_) => true,
             Self::Misdirected(why) => *why == Misdirected::Gone,
@@ -153,7 +165,7 @@ impl ProxyError {
 
     /// Whether another endpoint may be asked: nothing was sent to this one.
     pub(super) fn retryable(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout)
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Handshake(_))
     }
 
     /// Logs a request that is served although this is wrong with it: its host's policy is in the mode `Observe`.
@@ -179,8 +191,10 @@ impl ProxyError {
     pub(super) fn log(&self, exchange: &Exchange) {
         let error = Described { error: self, exchange };
         match self {
-            Self::NotFound | Self::MethodNotAllowed => {}
-            Self::BodyTimeout | Self::ExpectationFailed | Self::Malformed(_) => tracing::info!("{error}"),
+            Self::NotFound | Self::MethodNotAllowed | Self::Overloaded => {}
+            Self::BodyTimeout | Self::BodyTooLarge | Self::ExpectationFailed | Self::Malformed(_) => {
+                tracing::info!("{error}")
+            }
             // Any client can claim to come from us.
             Self::Loop | Self::Misdirected(Misdirected::Gone | Misdirected::Plaintext) => tracing::warn!("{error}"),
             _ => tracing::error!("{error}"),
@@ -192,8 +206,12 @@ impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BodyTimeout => f.write_str("client timed out while sending the request body"),
+            Self::BodyTooLarge => f.write_str("client intended to send too large body"),
             Self::Connect(error) => write!(f, "connect() failed ({error}) while connecting to upstream"),
             Self::ConnectTimeout => f.write_str("upstream timed out while connecting to upstream"),
+            Self::Handshake(error) => {
+                write!(f, "SSL_do_handshake() failed ({error}) while SSL handshaking to upstream")
+            }
             Self::ExpectationFailed => f.write_str("client expects something else than 100-continue"),
             Self::Loop => f.write_str("the route leads back to this proxy"),
             Self::Malformed(why) => write!(f, "client sent an invalid request: {why}"),
@@ -205,6 +223,7 @@ impl fmt::Display for ProxyError {
             }
             Self::NoEndpoint => f.write_str("no endpoint available"),
             Self::NotFound => f.write_str("no route"),
+            Self::Overloaded => f.write_str("the memory runs out"),
             Self::ReadTimeout => f.write_str("upstream timed out while reading from upstream"),
             Self::Refused { .. } => self.refusal().map_or(Ok(()), |refusal| refusal.fmt(f)),
             Self::SendTimeout => f.write_str("upstream timed out while sending request to upstream"),
@@ -226,7 +245,7 @@ impl fmt::Display for ProxyError {
 impl std::error::Error for ProxyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Connect(error) => Some(error),
+            Self::Connect(error) | Self::Handshake(error) => Some(error),
             Self::Refused { .. } => self.refusal().map(|refusal| refusal as _),
             Self::Unusable(invalid) => Some(&**invalid),
             Self::Upstream(error) => Some(error),
@@ -257,11 +276,12 @@ impl fmt::Display for Described<'_> {
             }
             (error, _) => error.fmt(f)?,
         }
-        write!(f, ", client: {}, server: _, request: \"", exchange.downstream.peer.ip())?;
+        write!(f, ", client: {}, server: _, request: \"", exchange.client())?;
         exchange.request_line(f)?;
         f.write_str("\"")?;
         if let Some(endpoint) = &exchange.endpoint {
-            write!(f, ", upstream: \"http://{}\"", super::access_log::Token(endpoint.text.as_bytes()))?;
+            let scheme = if endpoint.transport.tls.is_some() { "https" } else { "http" };
+            write!(f, ", upstream: \"{scheme}://{}\"", super::access_log::Token(endpoint.text.as_bytes()))?;
         }
         write!(f, ", host: \"{}\"", super::access_log::Escaped(exchange.host_sent()))
     }

@@ -1,7 +1,6 @@
 //! Sending a request to an upstream and waiting for the head of its response.
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -11,15 +10,14 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::connect::{connect, idle};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::body::{Body, Upload, UploadState};
-use crate::metrics::Metrics;
 use crate::model::Timeouts;
-use crate::snapshot::{Address, Connection, Endpoint, Host, Node, Upstream};
+use crate::snapshot::{Connection, Endpoint, Host, Node, Upstream};
 
 /// Deadlines of an exchange with an upstream.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +48,7 @@ pub(super) fn forward(
             let now = Instant::now();
             exchange.tries(upstream, endpoint, now);
             name_host(upstream, endpoint, request.headers_mut());
-            if let Some(mut connection) = idle(endpoint, now) {
+            if let Some(mut connection) = idle(endpoint, exchange.host.as_ref(), now) {
                 metrics.upstream.reuses.inc();
                 let again = Again::of(&request);
                 match send(&mut connection, request, upload, deadlines, now).await {
@@ -66,7 +64,7 @@ pub(super) fn forward(
                 }
             }
             // Boxed, because connecting is rare and its state would be kept by every idle downstream connection.
-            match Box::pin(connect(endpoint, deadlines.upstream.connect, metrics)).await {
+            match Box::pin(connect(endpoint, exchange.host.as_ref(), deadlines.upstream.connect, metrics)).await {
                 Ok(mut connection) => {
                     let response = send(&mut connection, request, upload, deadlines, Instant::now()).await;
                     return response.map(|response| (response, connection)).map_err(|(error, _)| error);
@@ -86,12 +84,6 @@ pub(super) fn name_host(upstream: &Upstream, endpoint: &Endpoint, headers: &mut 
     {
         headers.insert(HOST, host);
     }
-}
-
-/// The newest idle connection that the upstream has not closed.
-fn idle(endpoint: &Endpoint, now: Instant) -> Option<Box<Connection>> {
-    std::iter::from_fn(|| endpoint.idle.take(now.into_std()))
-        .find_map(|mut connection| connection.is_still_idle().then_some(connection))
 }
 
 /// What is kept of a request that may be sent twice. A list of fields, because copying a map of them costs twice as much.
@@ -127,34 +119,6 @@ fn is_lost(error: &hyper::Error) -> bool {
     !error.is_parse() && !error.is_user() && !error.is_timeout()
 }
 
-/// Connects to an endpoint.
-pub(super) async fn connect(
-    endpoint: &Endpoint,
-    timeout: Duration,
-    metrics: &Metrics,
-) -> Result<Box<Connection>, ProxyError> {
-    let counters = &metrics.upstream;
-    let stream = async {
-        match &endpoint.address {
-            Address::Name(name, port) => TcpStream::connect((&**name, *port)).await,
-            Address::Socket(address) => TcpStream::connect(address).await,
-        }
-    };
-    let failed = |error: ProxyError| {
-        counters.connect_failures.inc();
-        error
-    };
-    let stream = match tokio::time::timeout(timeout, stream).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(failed(ProxyError::Connect(error))),
-        Err(_) => return Err(failed(ProxyError::ConnectTimeout)),
-    };
-    let _ = stream.set_nodelay(true);
-    let connection = Connection::new(stream).await.map_err(|error| ProxyError::Connect(io::Error::other(error)));
-    counters.connects.inc();
-    Ok(Box::new(connection.map_err(failed)?))
-}
-
 /// Sends `request`, `now`, and waits for the head of the response. One deadline at a time: while the body is on its way, that of
 /// the side it waits for; after it, the upstream's for the response. The error comes with the request where it was not sent.
 fn send(
@@ -169,7 +133,7 @@ fn send(
         let Deadlines { body, upstream } = deadlines;
         let allowed = |state| match state {
             UploadState::Downstream => body,
-            UploadState::Ended | UploadState::Broken => upstream.read,
+            UploadState::Ended | UploadState::Broken | UploadState::TooLarge => upstream.read,
             UploadState::Upstream => upstream.send,
         };
         let progress = || upload.map_or((0, UploadState::Ended), Upload::progress);
@@ -181,6 +145,9 @@ fn send(
                 return Poll::Ready(Ok(answer));
             }
             let now = progress();
+            if now.1 == UploadState::TooLarge {
+                return Poll::Ready(Err(now.1));
+            }
             if now != seen {
                 seen = now;
                 connection.alarm.set(Instant::now() + allowed(seen.1));
@@ -196,6 +163,7 @@ fn send(
             Ok(Err(error)) => Err(failed(error)),
             Err(UploadState::Downstream) => Err((ProxyError::BodyTimeout, None)),
             Err(UploadState::Ended | UploadState::Broken) => Err((ProxyError::ReadTimeout, None)),
+            Err(UploadState::TooLarge) => Err((ProxyError::BodyTooLarge, None)),
             Err(UploadState::Upstream) => Err((ProxyError::SendTimeout, None)),
         }
     }

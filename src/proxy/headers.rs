@@ -9,8 +9,9 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
 use http_body::Body as _;
 
-use super::downstream::Downstream;
 use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::forwarded::{Word, X_FORWARDED_FOR, X_REAL_IP};
 use crate::body::Body;
 use crate::model::HostName;
 
@@ -18,11 +19,12 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// A CGI application takes it for `HTTP_PROXY` (CVE-2016-5385).
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Fields that a request gains at most, beside those of an identity.
+const ADDED: usize = 8;
 
 /// Ourselves in `Via`.
 const PSEUDONYM: &str = "portcullis";
@@ -106,15 +108,17 @@ pub(super) fn own_hops(headers: &HeaderMap) -> usize {
 /// it), no hop-by-hop fields, one framing, and what we know of the client's address in place of what it claims. What it
 /// claims to be, under the names of `identity` and the usual ones, is removed.
 ///
-/// `X-Forwarded-For` is appended to and the others are overwritten, as in APISIX.
+/// `X-Forwarded-For` is appended to and the others are overwritten, as in APISIX: a peer that is trusted is believed, and where
+/// some are, nothing stays of what others say.
 pub(super) fn to_upstream(
     parts: &mut request::Parts,
-    downstream: &Downstream,
+    exchange: &Exchange,
     host: &HostName,
     sent: HeaderValue,
     body: &Body,
     identity: &[Arc<str>],
 ) {
+    let downstream = &*exchange.downstream;
     let headers = &mut parts.headers;
     let trailers = headers.get(TE).is_some_and(|te| tokens(te).any(|token| token.eq_ignore_ascii_case("trailers")));
     remove_hop_by_hop(headers);
@@ -133,22 +137,32 @@ pub(super) fn to_upstream(
         HeaderValue::from_str(host.as_str()).unwrap_or_else(|_| sent.clone())
     };
     let forwarded_for = match headers.get(X_FORWARDED_FOR) {
-        None => downstream.ip.clone(),
-        Some(_) => append(headers.get_all(X_FORWARDED_FOR).iter(), &downstream.ip),
+        Some(_) if downstream.word != Word::Distrusted => {
+            append(headers.get_all(X_FORWARDED_FOR).iter(), &downstream.ip)
+        }
+        _ => downstream.ip.clone(),
     };
     let via = match parts.version {
         Version::HTTP_10 => "1.0 portcullis",
         Version::HTTP_2 => "2.0 portcullis",
         _ => "1.1 portcullis",
     };
+    headers.reserve(ADDED); // once, not at the first, second, fourth and eighth field
     headers.append(VIA, HeaderValue::from_static(via));
     headers.remove(FORWARDED);
     headers.insert(HOST, sent);
     headers.insert(X_FORWARDED_FOR, forwarded_for);
-    headers.insert(X_FORWARDED_HOST, forwarded_host);
-    headers.insert(X_FORWARDED_PORT, downstream.port_text.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(downstream.scheme()));
-    headers.insert(X_REAL_IP, downstream.ip.clone());
+    headers.insert(X_REAL_IP, exchange.client_text().clone());
+    let believed = downstream.word == Word::Trusted;
+    for (name, seen) in [
+        (X_FORWARDED_HOST, forwarded_host),
+        (X_FORWARDED_PORT, downstream.port_text.clone()),
+        (X_FORWARDED_PROTO, HeaderValue::from_static(downstream.scheme())),
+    ] {
+        if !believed || !headers.contains_key(&name) {
+            headers.insert(name, seen);
+        }
+    }
     parts.version = Version::HTTP_11;
 }
 

@@ -13,8 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::downstream::Downstream;
-use super::{Shared, connection, handshake, stream};
+use super::sources::Source;
+use super::{Shared, connection, forwarded, handshake, proxy_protocol, stream};
 use crate::drain::Draining;
+use crate::metrics::Metrics;
 
 /// Connections that the kernel queues before we accept them; it caps the number at `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
@@ -31,10 +33,37 @@ pub(super) enum Service {
     StreamTls,
 }
 
+impl Service {
+    fn gauge(self, metrics: &Metrics) -> &Gauge {
+        let connections = &metrics.connections;
+        match self {
+            Self::Http => &connections.http,
+            Self::Https => &connections.https,
+            Self::StreamTcp => &connections.stream_tcp,
+            Self::StreamTls => &connections.stream_tls,
+        }
+    }
+
+    /// Serves a connection, in a task of its own: what each service keeps of it has its own size.
+    fn start(self, stream: TcpStream, peer: SocketAddr, port: u16, place: Place, draining: Draining) {
+        match self {
+            Self::Http => tokio::spawn(connection::serve_plaintext(stream, peer, port, place, draining)),
+            Self::Https => tokio::spawn(handshake::serve_https(stream, peer, port, place, draining)),
+            Self::StreamTcp => {
+                let downstream = Arc::new(Downstream::new(peer, port, None, place, draining));
+                tokio::spawn(stream::serve_tcp(stream, port, downstream))
+            }
+            Self::StreamTls => tokio::spawn(handshake::serve_stream(stream, peer, port, place, draining)),
+        };
+    }
+}
+
 /// A bound socket.
 #[derive(Debug)]
 pub(super) struct Listener {
     address: SocketAddr,
+    /// Whether connections begin with a header of the PROXY protocol.
+    proxy_protocol: bool,
     pub(super) service: Service,
     socket: TcpListener,
 }
@@ -48,9 +77,14 @@ impl Listener {
             socket.bind(&address.into())?;
             socket.listen(BACKLOG)?;
             let socket = TcpListener::from_std(socket.into())?;
-            Ok(Self { address: socket.local_addr()?, service, socket })
+            Ok(Self { address: socket.local_addr()?, proxy_protocol: false, service, socket })
         };
         bind().map_err(|error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    }
+
+    /// The same where connections begin with a header of the PROXY protocol.
+    pub(super) fn with_proxy_protocol(self) -> Self {
+        Self { proxy_protocol: true, ..self }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -105,26 +139,57 @@ impl Listener {
     ) {
         // Without it a response's last piece waits for the client's delayed ACK. It fails only on a socket that is gone.
         let _ = stream.set_nodelay(true);
-        let connections = &shared.metrics.connections;
-        let gauge = match self.service {
-            Service::Http => &connections.http,
-            Service::Https => &connections.https,
-            Service::StreamTcp => &connections.stream_tcp,
-            Service::StreamTls => &connections.stream_tls,
-        };
-        let place = Place::new(permit, gauge.clone(), shared.clone());
+        let mut place = Place::new(permit, self.service.gauge(&shared.metrics).clone(), shared.clone());
         let draining = draining.clone();
-        let (peer, port) = (SocketAddr::new(peer.ip().to_canonical(), peer.port()), self.address.port());
-        match self.service {
-            Service::Http => tokio::spawn(connection::serve_plaintext(stream, peer, port, place, draining)),
-            Service::Https => tokio::spawn(handshake::serve_https(stream, peer, port, place, draining)),
-            Service::StreamTls => tokio::spawn(handshake::serve_stream(stream, peer, port, place, draining)),
-            Service::StreamTcp => {
-                let downstream = Arc::new(Downstream::new(peer, port, None, place, draining));
-                tokio::spawn(stream::serve_tcp(stream, port, downstream))
-            }
-        };
+        let (peer, port) = (canonical(peer), self.address.port());
+        if shared.shedding.load(Ordering::Relaxed) {
+            shared.metrics.refused_connections.memory.inc();
+            return;
+        }
+        if self.proxy_protocol {
+            tokio::spawn(announced(stream, peer, port, place, (self.service, draining)));
+            return;
+        }
+        if !place.admits(peer) {
+            return;
+        }
+        self.service.start(stream, peer, port, place, draining);
     }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Serves a connection that begins with a header of the PROXY protocol, as one of the client that the header names.
+async fn announced(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    port: u16,
+    mut place: Place,
+    (service, draining): (Service, Draining),
+) {
+    let settings = &place.shared.settings;
+    let refused = &place.shared.metrics.refused_connections;
+    if forwarded::Word::of(peer.ip(), &settings.trusted_addresses) == forwarded::Word::Distrusted {
+        refused.untrusted_proxy.inc();
+        place.warn(peer, "untrusted_proxy", "it is none of the trusted addresses");
+        return;
+    }
+    let header = tokio::time::timeout(settings.first_byte_timeout, proxy_protocol::read(&mut stream));
+    let named = match header.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(named) => named,
+        Err(error) => {
+            refused.proxy_header.inc();
+            place.warn(peer, "proxy_header", &format!("its header of the PROXY protocol cannot be read: {error}"));
+            return;
+        }
+    };
+    let client = named.map_or(peer, canonical);
+    if !place.admits(client) {
+        return;
+    }
+    service.start(stream, client, port, place, draining);
 }
 
 /// A connection's place among those that its listener may have open. Given back when dropped.
@@ -133,18 +198,48 @@ pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
     gauge: Gauge,
     pub(super) shared: Arc<Shared>,
+    /// Where it counts for its source.
+    source: Option<Source>,
 }
 
 impl Place {
-    /// Counts the connection in `gauge` as long as it lives.
+    /// A place that counts in `gauge`.
     pub(super) fn new(permit: OwnedSemaphorePermit, gauge: Gauge, shared: Arc<Shared>) -> Self {
         gauge.inc();
-        Self { _permit: permit, gauge, shared }
+        Self { _permit: permit, gauge, shared, source: None }
+    }
+
+    /// Counts the connection for the source of `client`; false where that has as many as it may.
+    pub(super) fn admits(&mut self, client: SocketAddr) -> bool {
+        let settings = &self.shared.settings;
+        let most = settings.max_connections_per_source;
+        if most == 0 || forwarded::Word::of(client.ip(), &settings.trusted_addresses) == forwarded::Word::Trusted {
+            return true;
+        }
+        let source = Source::of(client.ip());
+        let admitted = self.shared.sources.enter(source, most);
+        if admitted {
+            self.source = Some(source);
+        } else {
+            self.shared.metrics.refused_connections.source.inc();
+            self.warn(client, "source", &format!("its source has {most} connections"));
+        }
+        admitted
+    }
+
+    /// Logs that a connection is refused, unless the like was logged often of late.
+    fn warn(&self, peer: SocketAddr, reason: &'static str, why: &str) {
+        if self.shared.audit.admits_handshake(peer.ip(), reason) {
+            tracing::warn!("connection refused: {why}, client: {}", peer.ip());
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.gauge.dec();
+        if let Some(source) = self.source {
+            self.shared.sources.leave(source);
+        }
     }
 }

@@ -11,25 +11,31 @@
 mod access_log;
 mod affinity;
 mod authorize;
+mod connect;
 mod connection;
 mod downstream;
 mod error;
 mod exchange;
 mod forward;
+mod forwarded;
+mod frames;
 mod handshake;
 mod headers;
 mod host;
 mod identity;
 mod listener;
 mod live;
+mod memory;
 mod on_wake;
 mod path;
+mod proxy_protocol;
 mod record;
 mod request;
 mod response;
 mod review;
 mod settings;
 mod socket;
+mod sources;
 mod standing;
 mod stream;
 mod streams;
@@ -57,6 +63,7 @@ use crate::model::StreamPorts;
 use crate::snapshot::Current;
 use listener::{Listener, Service};
 use live::Live;
+use sources::Sources;
 use stream::UdpListener;
 
 /// How often idle upstream connections are looked through for closed and old ones.
@@ -81,6 +88,9 @@ struct Shared {
     log: Log,
     metrics: Arc<Metrics>,
     settings: Settings,
+    /// Whether requests and connections are refused because memory runs out.
+    shedding: AtomicBool,
+    sources: Sources,
 }
 
 impl Proxy {
@@ -89,21 +99,23 @@ impl Proxy {
     /// # Errors
     /// When an address cannot be bound; the error names it.
     pub fn bind(settings: Settings, current: Arc<Current>, log: Log, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let services = [
-            (&settings.http, Service::Http),
-            (&settings.https, Service::Https),
-            (&settings.stream_tcp, Service::StreamTcp),
-            (&settings.stream_tls, Service::StreamTls),
+        let bind = |addresses: &[SocketAddr], service| {
+            addresses.iter().map(|address| Listener::bind(*address, service)).collect::<io::Result<Vec<_>>>()
+        };
+        let announced = |addresses: &[SocketAddr], service| {
+            bind(addresses, service).map(|listeners| listeners.into_iter().map(Listener::with_proxy_protocol).collect())
+        };
+        let listeners = [
+            bind(&settings.http, Service::Http)?,
+            bind(&settings.https, Service::Https)?,
+            announced(&settings.http_proxy_protocol, Service::Http)?,
+            announced(&settings.https_proxy_protocol, Service::Https)?,
+            bind(&settings.stream_tcp, Service::StreamTcp)?,
+            bind(&settings.stream_tls, Service::StreamTls)?,
         ];
-        let addresses =
-            services.into_iter().flat_map(|(addresses, service)| addresses.iter().map(move |at| (*at, service)));
-        let listeners: Vec<_> =
-            addresses.map(|(address, service)| Listener::bind(address, service)).collect::<io::Result<_>>()?;
+        let listeners = listeners.into_iter().flatten().collect();
         let udp = settings.stream_udp.iter().map(|at| UdpListener::bind(*at)).collect::<io::Result<_>>()?;
-        let draining = AtomicBool::new(false);
-        let shared =
-            Shared { audit: Audit::default(), current, draining, live: Live::default(), log, metrics, settings };
-        let proxy = Self { listeners, shared: Arc::new(shared), udp };
+        let proxy = Self { listeners, shared: Arc::new(Shared::new(current, log, metrics, settings)), udp };
         let StreamPorts { tcp, tls, .. } = proxy.stream_ports();
         match tcp.intersection(&tls).next() {
             None => Ok(proxy),
@@ -115,8 +127,8 @@ impl Proxy {
         }
     }
 
-    /// The addresses that were bound: those of `settings.http`, `https`, `stream_tcp`, `stream_tls` and `stream_udp`, each in
-    /// their order.
+    /// The addresses that were bound: those of `settings.http`, `https`, `http_proxy_protocol`, `https_proxy_protocol`,
+    /// `stream_tcp`, `stream_tls` and `stream_udp`, in this order.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(Listener::address).chain(self.udp.iter().map(UdpListener::address)).collect()
     }
@@ -139,6 +151,9 @@ impl Proxy {
         let mut tasks = JoinSet::new();
         // Not one of `tasks`: connections are watched as long as there are any, the drain included.
         tokio::spawn(review::run(Arc::downgrade(&self.shared), self.shared.current.published()));
+        if self.shared.settings.memory_limit.is_some() {
+            tokio::spawn(memory::watch(Arc::downgrade(&self.shared)));
+        }
         for listener in self.listeners {
             tasks.spawn(listener.run(self.shared.clone(), draining.clone()));
         }
@@ -158,6 +173,11 @@ impl Proxy {
 }
 
 impl Shared {
+    fn new(current: Arc<Current>, log: Log, metrics: Arc<Metrics>, settings: Settings) -> Self {
+        let (audit, draining, live, shedding, sources) = Default::default();
+        Self { audit, current, draining, live, log, metrics, settings, shedding, sources }
+    }
+
     /// Drops idle upstream connections that are old or that the upstream closed, and sums up the audit log.
     fn sweep(&self) {
         self.audit.sum_up(std::time::Instant::now());

@@ -94,10 +94,19 @@ enum Routed {
 /// The decisions, all of them from one snapshot and without waiting: for whom, whether, and where to.
 fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, ProxyError> {
     let (mut parts, body) = request.into_parts();
+    let shared = exchange.downstream.shared();
+    if shared.shedding.load(Ordering::Relaxed) {
+        shared.metrics.shed.inc();
+        return Err(ProxyError::Overloaded);
+    }
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(ProxyError::MethodNotAllowed); // TRACE would show a page the fields that we add
     }
     headers::check(&parts.headers)?;
+    let most = shared.settings.max_body_size.unwrap_or(u64::MAX);
+    if body.size_hint().lower() > most {
+        return Err(ProxyError::BodyTooLarge);
+    }
     let usual = exchange.downstream.tls.as_ref().map(|tls| &tls.sni);
     let (host, sent) = host::of(&parts.uri, &parts.headers, usual)?;
     exchange.host = Some(host.clone());
@@ -122,7 +131,7 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
         host: &host,
         method: parts.method.as_str(),
         path: path.path(),
-        peer: downstream.peer.ip().to_canonical(),
+        peer: exchange.client(),
         port: downstream.port_text.as_bytes(),
         query: path.query(),
         target: exchange.path(),
@@ -137,17 +146,17 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
     exchange.entry = downstream.used_for(&snapshot, &host, websocket);
     let upstream = upstream.ok_or(ProxyError::NoEndpoint)?;
     let timeouts = upstream.timeouts.unwrap_or(of_route);
-    let first = upstream.first(|key| affinity::hash_of(key, &parts, &host, &path, &downstream.ip));
+    let first = upstream.first(|key| affinity::hash_of(key, &parts, &host, &path, exchange.client_text()));
     let upgrade = if websocket && upgrade::is_websocket(&parts) { parts.extensions.remove() } else { None };
     parts.extensions.clear();
     let (body, upload) = if body.is_end_stream() {
         (Body::Empty, None)
     } else {
-        let upload = Arc::new(Upload::new(headers::strip_trailers, snapshot.identity_headers.clone()));
+        let upload = Arc::new(Upload::new(most, headers::strip_trailers, snapshot.identity_headers.clone()));
         (Body::Upload(body, upload.clone()), Some(upload))
     };
     let sent = if let Host::Rewrite(host) = &upstream.host { host.clone() } else { sent };
-    headers::to_upstream(&mut parts, &downstream, &host, sent, &body, &snapshot.identity_headers);
+    headers::to_upstream(&mut parts, exchange, &host, sent, &body, &snapshot.identity_headers);
     if let Some(verdict) = &access.verdict {
         parts.headers.extend(verdict.fields.iter().cloned());
     }

@@ -8,9 +8,10 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use super::connect::connect;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::{connect, name_host};
+use super::forward::name_host;
 use super::headers;
 use super::request::{answered, failed};
 use super::response::ResponseBody;
@@ -88,7 +89,7 @@ async fn ask_upstream(
     for Node { endpoint, .. } in upstream.from(first) {
         exchange.tries(upstream, endpoint, Instant::now());
         name_host(upstream, endpoint, request.headers_mut());
-        match connect(endpoint, timeouts.connect, &downstream.shared().metrics).await {
+        match connect(endpoint, exchange.host.as_ref(), timeouts.connect, &downstream.shared().metrics).await {
             Ok(connection) => {
                 let mut sender = connection.detach();
                 return match tokio::time::timeout(timeouts.read, sender.send_request(request)).await {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
 
-use super::Connection;
+use super::{Connection, Secure};
 use crate::pool::Pool;
 
 /// One address, spoken to in one way, with its idle connections. Shared by every upstream and every snapshot that has both.
@@ -31,15 +31,21 @@ impl Endpoint {
         Self { address, idle: Pool::default(), text, transport, under_way: AtomicUsize::new(0) }
     }
 
-    /// The address as a `Host` field: without the port where that is HTTP's own. `None` where it cannot be one.
+    /// The address as a `Host` field: without the port where that is the scheme's own. `None` where it cannot be one.
     pub fn host(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(self.text.strip_suffix(":80").unwrap_or(&self.text)).ok()
+        let port = if self.transport.tls.is_some() { ":443" } else { ":80" };
+        HeaderValue::from_str(self.text.strip_suffix(port).unwrap_or(&self.text)).ok()
     }
 }
 
 /// How an endpoint is spoken to. A connection is used only by requests that agree in all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Transport {}
+pub struct Transport {
+    /// Whether HTTP/2 is spoken, and not HTTP/1.1.
+    pub http2: bool,
+    /// TLS; `None` for plain text.
+    pub tls: Option<Secure>,
+}
 
 /// Where an endpoint is reached.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

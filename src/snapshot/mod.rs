@@ -15,6 +15,7 @@ mod routes;
 mod streams;
 mod tls;
 mod upstream;
+mod upstream_tls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub use routes::{HostRoutes, Mismatch, Route, RouteStats};
 pub use streams::{Carrier, StreamEnd, StreamKey, StreamRoute, StreamStats, StreamTable};
 pub use tls::{HostTls, Inputs, Policy, ServerCertificate, dashed, identity_headers};
 pub use upstream::{Backends, Host, Node, Upstream};
+pub use upstream_tls::{ClientTls, NameOf, Secure, server_name};
 
 use crate::model::HostName;
 

@@ -2,21 +2,31 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod alert;
+mod announced;
 mod balancing;
 mod client;
 mod drain;
+mod faults;
 mod forwarding;
 mod identity;
 mod limits;
 mod lines;
 mod live;
 mod mtls;
+#[path = "../attacks/objects.rs"]
+#[expect(dead_code, reason = "shared with the attacks, which use more of it")]
+mod objects;
 mod pki;
 mod policy;
 mod routing;
 mod scene;
 mod seen;
+#[path = "../attacks/stage.rs"]
+#[expect(dead_code, reason = "shared with the attacks, which use more of it")]
+mod stage;
 mod stream;
 mod streaming;
+mod tls_upstream;
 mod upstream;
+mod upstream_tls;
 mod websocket;

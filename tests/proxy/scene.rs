@@ -142,8 +142,15 @@ impl Config {
         let addresses = proxy.local_addrs();
         let (drain, draining) = drain::channel();
         tokio::spawn(proxy.run(draining));
-        let (http, https) = (addresses[0], addresses[1]);
-        Scene { access, addresses, current, drain, http, https, metrics }
+        Scene {
+            access,
+            current,
+            drain,
+            http: addresses[0],
+            https: addresses[1],
+            metrics,
+            others: addresses[2..].into(),
+        }
     }
 }
 
@@ -157,13 +164,13 @@ pub(crate) fn settings() -> Settings {
 /// A running proxy.
 pub(crate) struct Scene {
     pub(crate) access: Lines,
-    /// Everything that was bound, in the order of the settings.
-    pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) current: Arc<Current>,
     pub(crate) drain: Drain,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
+    /// The other listeners that the settings ask for, in the order of [`Proxy::local_addrs`].
+    pub(crate) others: Vec<SocketAddr>,
 }
 
 impl Scene {
@@ -196,8 +203,14 @@ impl Scene {
         self.awaits(name, || self.metrics(name).contains(&line)).await;
     }
 
+    /// Waits until `connections` have been closed because of `reason`: their clients may see it first.
+    pub(crate) async fn closed(&self, reason: &str, connections: u64) {
+        let name = format!("portcullis_client_connections_closed_total{{reason=\"{reason}\"}}");
+        self.metric_becomes(&name, connections).await;
+    }
+
     async fn awaits(&self, what: &str, is_there: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !is_there() {
             assert!(Instant::now() < deadline, "{what}");
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -81,7 +81,7 @@ impl Stage {
 
     fn with(settings: Settings, upstream: impl Fn() -> Upstream, hosts: Config) -> Self {
         let scene = config().start_with(settings);
-        let stage = Self { tcp: scene.addresses[2], tls: scene.addresses[3], udp: scene.addresses[4], scene };
+        let stage = Self { tcp: scene.others[0], tls: scene.others[1], udp: scene.others[2], scene };
         stage.publish(upstream, hosts);
         stage
     }
@@ -174,13 +174,13 @@ async fn without_a_rule_or_an_endpoint_the_connection_is_closed_and_the_log_says
     let gone = nobody();
     for (upstream, end) in [(upstream(&[]), "502 0 0"), (upstream(&[gone]), "502 0 0")] {
         let scene = config().start_with(listening());
-        let tcp = scene.addresses[2];
+        let tcp = scene.others[0];
         scene.publish(config().stream(&StreamKey::Tcp(tcp.port()), upstream));
         assert_eq!(rest(&mut TcpStream::connect(tcp).await.unwrap()).await, b"");
         scene.access.with(&[&format!("TCP {end}")]).await;
     }
     let scene = config().start_with(listening());
-    assert_eq!(rest(&mut TcpStream::connect(scene.addresses[2]).await.unwrap()).await, b"");
+    assert_eq!(rest(&mut TcpStream::connect(scene.others[0]).await.unwrap()).await, b"");
     scene.access.with(&["TCP 500 0 0", "no_route"]).await;
 }
 
@@ -238,7 +238,7 @@ async fn the_host_that_the_client_names_decides_and_what_it_speaks_does_not() {
 async fn a_rule_for_tls_is_not_reached_without_it() {
     let echo = Echo::start().await;
     let scene = config().start_with(listening());
-    let (tcp, secure) = (scene.addresses[2], scene.addresses[3]);
+    let (tcp, secure) = (scene.others[0], scene.others[1]);
     let tls_rule = |port| StreamKey::Tls(port, HostPattern::Any);
     scene.publish(
         config()
@@ -431,7 +431,7 @@ async fn there_is_a_limit_to_clients_of_udp() {
 #[tokio::test]
 async fn datagrams_that_no_rule_is_for_are_dropped_and_counted() {
     let scene = config().start_with(listening());
-    let client = udp_client(scene.addresses[4]).await;
+    let client = udp_client(scene.others[2]).await;
     client.send(b"hello").await.unwrap();
     scene.metric_becomes("portcullis_datagrams_dropped_total{reason=\"no_route\"}", 1).await;
 }

@@ -7,22 +7,25 @@ use serde::Serialize;
 
 use super::session::Session;
 use crate::log::{Format, Log};
-use crate::proxy::access_log::{Stamp, Token, number, seconds, write_line};
+use crate::proxy::access_log::{Token, number, seconds, with_stamp};
 use crate::snapshot::Carrier;
 
 /// Writes the line of `session`, which took `duration`.
 pub(super) fn write(log: &Log, session: &Session, duration: Duration) {
-    write_line(log, |out, stamp| match log.format {
-        Format::Text => text(out, session, stamp, duration),
-        Format::Json => json(out, session, stamp, duration),
+    with_stamp(log.format, |out, stamp, millis| {
+        match log.format {
+            Format::Text => text(out, session, stamp, duration),
+            Format::Json => json(out, session, &format!("{stamp}.{millis:03}Z"), duration),
+        }
+        log.line(out);
     });
 }
 
 /// APISIX's line, `remote [time] protocol status bytes_sent bytes_received session_time`, and after it `port sni upstream end`.
-fn text(out: &mut Vec<u8>, session: &Session, stamp: Stamp<'_>, duration: Duration) {
+fn text(out: &mut Vec<u8>, session: &Session, stamp: &str, duration: Duration) {
     out.extend_from_slice(session.downstream.ip.as_bytes());
     out.extend_from_slice(b" [");
-    out.extend_from_slice(stamp.text.as_bytes());
+    out.extend_from_slice(stamp.as_bytes());
     out.extend_from_slice(b"] ");
     out.extend_from_slice(protocol(session).as_bytes());
     for count in [u64::from(session.end.status()), session.moved.sent, session.moved.received] {
@@ -42,10 +45,10 @@ fn text(out: &mut Vec<u8>, session: &Session, stamp: Stamp<'_>, duration: Durati
     out.push(b'\n');
 }
 
-fn json(out: &mut Vec<u8>, session: &Session, stamp: Stamp<'_>, duration: Duration) {
+fn json(out: &mut Vec<u8>, session: &Session, stamp: &str, duration: Duration) {
     #[derive(Serialize)]
     struct Line<'a> {
-        ts: String,
+        ts: &'a str,
         client: IpAddr,
         protocol: &'static str,
         port: u16,
@@ -61,7 +64,7 @@ fn json(out: &mut Vec<u8>, session: &Session, stamp: Stamp<'_>, duration: Durati
     }
     let tls = session.downstream.tls.as_ref();
     let line = Line {
-        ts: format!("{}.{:03}Z", stamp.text, stamp.millis),
+        ts: stamp,
         client: session.downstream.peer.ip(),
         protocol: protocol(session),
         port: session.port,

@@ -7,13 +7,13 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use super::session::Session;
 use crate::proxy::downstream::Downstream;
-use crate::proxy::tunnel;
-use crate::snapshot::{Address, Carrier, Endpoint, Node, StreamEnd, StreamRoute, Upstream};
+use crate::proxy::error::ProxyError;
+use crate::proxy::{connect, tunnel};
+use crate::snapshot::{Carrier, Node, StreamEnd, StreamRoute, Upstream};
 
 /// Serves a connection of a listener for plain TCP streams.
 pub(in crate::proxy) async fn serve_tcp(mut stream: TcpStream, port: u16, downstream: Arc<Downstream>) {
@@ -75,31 +75,22 @@ where
 ///
 /// # Errors
 /// The failure at the endpoint that was tried last.
-async fn connect(session: &mut Session, upstream: &Upstream, first: usize, within: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
+async fn connect(
+    session: &mut Session,
+    upstream: &Upstream,
+    first: usize,
+    within: Duration,
+) -> Result<TcpStream, ProxyError> {
     let shared = session.downstream.shared().clone();
+    let mut last = ProxyError::NoEndpoint;
     for Node { endpoint, .. } in upstream.from(first) {
         session.tries(upstream, endpoint);
-        match timeout(within, dial(endpoint)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(stream) => {
-                shared.metrics.upstream.connects.inc();
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Err(error) => {
-                shared.metrics.upstream.connect_failures.inc();
-                last = error;
-            }
+        match connect::counted(connect::tcp(endpoint), within, &shared.metrics).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
         }
     }
     Err(last)
-}
-
-async fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {
-    match &endpoint.address {
-        Address::Name(name, port) => TcpStream::connect((&**name, *port)).await,
-        Address::Socket(address) => TcpStream::connect(address).await,
-    }
 }
 
 /// Whether the peer sees a reset when the stream is dropped. Without it what breaks off would look as if it had ended: TCP

@@ -127,12 +127,16 @@ impl UdpListener {
             shared.metrics.streams.no_route.inc();
             return None;
         };
-        let Ok(permit) = room.clone().try_acquire_owned() else {
+        let shedding = shared.shedding.load(Ordering::Relaxed);
+        let Some(permit) = room.clone().try_acquire_owned().ok().filter(|_| !shedding) else {
             shared.metrics.streams.full.inc();
             return None;
         };
-        let place = Place::new(permit, shared.metrics.connections.stream_udp.clone(), shared.clone());
+        let mut place = Place::new(permit, shared.metrics.connections.stream_udp.clone(), shared.clone());
         let client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        if !place.admits(client) {
+            return None;
+        }
         let downstream = Arc::new(Downstream::new(client, port, None, place, draining.clone()));
         let mut session = Session::new(Carrier::Udp, port, downstream);
         let (upstream, first) = match session.upstream(Some(route)) {
