@@ -54,10 +54,10 @@ pub struct Compiled {
 pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) -> Compiled {
     let mut report = Report::default();
     let (tls, next) = tls::compile(world, context, previous, now, &mut report);
-    let mut endpoints = upstreams::Endpoints::new(&previous.carried.endpoints);
+    let mut endpoints = upstreams::Endpoints::new(&previous.carried);
     let (routes, stats) = routes::compile(world, context, previous, &mut endpoints, &mut report);
     let (streams, stream_stats) = streams::compile(world, context, previous, &mut endpoints, &mut report);
-    let carried = Carried { endpoints: endpoints.current, stats, stream_stats };
+    let carried = Carried { endpoints: endpoints.current, health: endpoints.health, stats, stream_stats };
     let change = upstreams::report(world, context, &carried, now, &mut report);
     let next = next.into_iter().chain(change).min();
     let identity_headers = tls::identity_headers(world, context, previous);

@@ -90,7 +90,7 @@ fn backends(
             Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
         }
     }
-    let usable = |upstream: &(crate::snapshot::Upstream, u32)| upstream.1 > 0 && !upstream.0.nodes().is_empty();
+    let usable = |upstream: &(crate::snapshot::Upstream, u32)| upstream.1 > 0 && upstream.0.is_usable();
     if resolved.iter().any(usable) {
         resolved.retain(usable);
     }

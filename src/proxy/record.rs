@@ -47,7 +47,7 @@ pub(super) fn stream_observed(downstream: &Downstream, lost: &Lost) {
     count(&snapshot, downstream, Some(&tls.sni), |stats| stats.observed(reason));
     let entry = entry(&snapshot, downstream, Some(&tls.sni), reason, lost);
     if shared.audit.tell(&Entry { action: Action::Observed, ..entry }) {
-        tracing::warn!(
+        tracing::info!(
             "would be refused, but is observed only: {lost}, client: {}, sni: \"{}\"",
             downstream.peer.ip(),
             tls.sni

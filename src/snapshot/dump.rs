@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use super::{Backends, Policy, Snapshot, StreamKey, StreamRoute, Upstream};
 
-/// A snapshot in words. Equal snapshots give equal dumps.
+/// A snapshot in words. Equal snapshots, with their endpoints in equal health, give equal dumps.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Dump {
+    /// `upstream endpoint health` lines of the endpoints that are watched.
+    pub health: Vec<String>,
     /// `host path -> route` lines with methods and weighted endpoints.
     pub routes: Vec<String>,
     /// `port -> rule endpoints` lines.
@@ -46,10 +48,18 @@ impl Snapshot {
                 format!("{host} -> {} {policy}, {server}", tls.object)
             })
             .collect();
+        let mut health: Vec<_> = self
+            .targets()
+            .map(|target| {
+                let health = if target.is_healthy() { "healthy" } else { "unhealthy" };
+                format!("{} {} {health}", target.checks.id.upstream, target.endpoint.text)
+            })
+            .collect();
+        health.sort();
         routes.sort();
         streams.sort();
         tls.sort();
-        Dump { routes, streams, tls }
+        Dump { health, routes, streams, tls }
     }
 }
 

@@ -12,7 +12,7 @@ use portcullis::model::{HostPattern, Invalid, Methods, ObjectKey, PathPattern, P
 use portcullis::proxy::{Proxy, Settings};
 use portcullis::snapshot::{
     Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, StreamKey, StreamRoute,
-    Transport, Upstream, identity_headers,
+    Transport, Upstream, Watched, identity_headers,
 };
 use rcgen::ExtendedKeyUsagePurpose;
 
@@ -115,6 +115,12 @@ impl Config {
         };
         let route = StreamRoute { backends, name: format!("default/test/{carrier}").into(), stats: Arc::default() };
         self.0.streams.insert(key, Arc::new(route));
+        self
+    }
+
+    /// Looks after the health of endpoints.
+    pub(crate) fn watching(mut self, watched: Watched) -> Self {
+        self.0.carried.health.insert(watched.checks.id.clone(), watched);
         self
     }
 

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::StatusCode;
+
 use super::access_line;
 use crate::proxy::downstream::Downstream;
+use crate::proxy::error::ProxyError;
 use crate::proxy::tunnel::Moved;
-use crate::snapshot::{Carrier, Endpoint, StreamEnd, StreamRoute, UnderWay, Upstream, hash};
+use crate::snapshot::{Carrier, Endpoint, Node, StreamEnd, StreamRoute, UnderWay, Upstream, hash};
 
 /// A stream under way. When it is dropped, however it ended, it is counted and written to the access log.
 #[derive(Debug)]
@@ -48,17 +51,28 @@ impl Session {
     pub(super) fn upstream(&mut self, route: Option<Arc<StreamRoute>>) -> Result<(Arc<Upstream>, usize), StreamEnd> {
         let route = self.route.insert(route.ok_or(StreamEnd::NoRoute)?);
         let upstream = route.backends.pick().cloned().ok_or(StreamEnd::NoEndpoint)?;
-        if upstream.nodes().is_empty() {
+        if !upstream.is_usable() {
             return Err(StreamEnd::NoEndpoint);
         }
         let first = upstream.first(|_| hash(self.downstream.ip.as_bytes()));
         Ok((upstream, first))
     }
 
-    /// Notes that `endpoint` of `upstream` is tried.
-    pub(super) fn tries(&mut self, upstream: &Upstream, endpoint: &Arc<Endpoint>) {
-        self.endpoint = Some(endpoint.clone());
-        self.under_way = upstream.occupy(endpoint);
+    /// Notes that `node` of `upstream` is tried.
+    pub(super) fn tries(&mut self, upstream: &Upstream, node: &Node) {
+        self.endpoint = Some(node.endpoint.clone());
+        self.under_way = upstream.occupy(node, Instant::now());
+    }
+
+    /// Notes whether the node that was tried last was reached, where that decides about others.
+    pub(super) fn reached(&mut self, connected: Result<(), &ProxyError>) {
+        let Some(under_way) = &mut self.under_way else { return };
+        match connected.map_err(ProxyError::sign) {
+            // There is no answer to judge: that there is a connection has to do.
+            Ok(()) => under_way.answered(StatusCode::OK, Instant::now()),
+            Err(Some(sign)) => under_way.failed(sign, Instant::now()),
+            Err(None) => {}
+        }
     }
 
     /// Tells why no endpoint could be reached.

@@ -13,7 +13,7 @@ use super::session::Session;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::error::ProxyError;
 use crate::proxy::{connect, tunnel};
-use crate::snapshot::{Carrier, Node, StreamEnd, StreamRoute, Upstream};
+use crate::snapshot::{Carrier, StreamEnd, StreamRoute, Upstream};
 
 /// Serves a connection of a listener for plain TCP streams.
 pub(in crate::proxy) async fn serve_tcp(mut stream: TcpStream, port: u16, downstream: Arc<Downstream>) {
@@ -83,11 +83,16 @@ async fn connect(
 ) -> Result<TcpStream, ProxyError> {
     let shared = session.downstream.shared().clone();
     let mut last = ProxyError::NoEndpoint;
-    for Node { endpoint, .. } in upstream.from(first) {
-        session.tries(upstream, endpoint);
-        match connect::counted(connect::tcp(endpoint), within, &shared.metrics).await {
+    for node in upstream.from(first) {
+        session.tries(upstream, node);
+        let connected = connect::counted(connect::tcp(&node.endpoint), within, &shared.metrics).await;
+        session.reached(connected.as_ref().map(|_| ()));
+        match connected {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
+        }
+        if upstream.retry_timeout.is_some_and(|timeout| session.started.elapsed() >= timeout) {
+            break;
         }
     }
     Err(last)

@@ -147,10 +147,10 @@ impl UdpListener {
             }
         };
         session.end = StreamEnd::NoEndpoint;
-        let endpoint = upstream.from(first).next()?.endpoint.clone();
+        let node = upstream.from(first).next()?;
         session.end = StreamEnd::Stopped;
-        session.tries(&upstream, &endpoint);
-        match connected(&endpoint.address) {
+        session.tries(&upstream, node);
+        match connected(&node.endpoint.address) {
             Ok(socket) => {
                 let timeouts = upstream.timeouts.unwrap_or_default();
                 Some((Arc::new(Flow::new(socket, timeouts.read.max(timeouts.send))), session))
