@@ -91,6 +91,21 @@ pub struct Connections {
     pub stream_udp: Gauge,
 }
 
+impl Connections {
+    fn new(registry: &mut Registry) -> Self {
+        let family = Family::<Labels, Gauge>::default();
+        registry.register("connections", "Open downstream connections", family.clone());
+        let open = |listener| family.get_or_create(&vec![("listener", listener)]).clone();
+        Self {
+            http: open("http"),
+            https: open("https"),
+            stream_tcp: open("stream_tcp"),
+            stream_tls: open("stream_tls"),
+            stream_udp: open("stream_udp"),
+        }
+    }
+}
+
 /// `portcullis_streams_total{carrier, end}`, and the datagrams that were not passed on.
 #[derive(Debug)]
 pub struct Streams {
@@ -270,16 +285,7 @@ impl Metrics {
         let shed = Counter::default();
         registry.register("requests_shed", "Requests answered with 503 because the memory runs out", shed.clone());
 
-        let family = Family::<Labels, Gauge>::default();
-        registry.register("connections", "Open downstream connections", family.clone());
-        let open = |listener| family.get_or_create(&vec![("listener", listener)]).clone();
-        let connections = Connections {
-            http: open("http"),
-            https: open("https"),
-            stream_tcp: open("stream_tcp"),
-            stream_tls: open("stream_tls"),
-            stream_udp: open("stream_udp"),
-        };
+        let connections = Connections::new(registry);
         let streams = Streams::new(registry);
 
         let upstream = UpstreamConnections {

@@ -1,4 +1,4 @@
-//! Rules for TCP and UDP as ApisixRoutes describe them.
+//! Rules for TCP and UDP as route objects describe them.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -136,21 +136,23 @@ async fn a_side_that_has_ended_still_gets_what_the_other_one_sends() {
     assert_eq!(stage.scene.metric(&format!("portcullis_route_stream_bytes_total{}", bytes("sent"))), 6);
 }
 
+/// Sends four million bytes, and gets them back.
+async fn flows(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    let sent: Vec<u8> = (0..4_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let (mut read, mut write) = tokio::io::split(stream);
+    let expected = sent.clone();
+    let writer = tokio::spawn(async move {
+        write.write_all(&sent).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    assert!(rest(&mut read).await == expected, "not what was sent");
+    writer.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn much_flows_both_ways_at_once_also_over_tls() {
     let echo = Echo::start().await;
     let stage = Stage::new(|| upstream(&[echo.address]), config().tls(HOST, Policy::Open));
-    async fn flows(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let sent: Vec<u8> = (0..4_000_000_u32).map(|i| (i % 251) as u8).collect();
-        let (mut read, mut write) = tokio::io::split(stream);
-        let expected = sent.clone();
-        let writer = tokio::spawn(async move {
-            write.write_all(&sent).await.unwrap();
-            write.shutdown().await.unwrap();
-        });
-        assert!(rest(&mut read).await == expected, "not what was sent");
-        writer.await.unwrap();
-    }
     flows(TcpStream::connect(stage.tcp).await.unwrap()).await;
     for version in [&TLS12, &TLS13] {
         flows(tls(stage.tls, HOST, tls_config_of("mqtt", None, &[version])).await.unwrap()).await;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
+use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -243,7 +243,7 @@ async fn answer(listener: Arc<UdpSocket>, peer: SocketAddr, flow: Arc<Flow>, mut
             }
             ready = flow.socket.ready(Interest::READABLE | Interest::ERROR) => {
                 // An error is word from the network that a datagram did not arrive.
-                if ready.is_ok_and(|ready| ready.is_error()) {
+                if ready.is_ok_and(Ready::is_error) {
                     break StreamEnd::Broken;
                 }
                 match flow.take(&listener, peer, &shared) {
