@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
@@ -187,7 +187,8 @@ impl Flow {
     /// Sends what the client sent.
     fn pass(&self, datagram: &[u8], shared: &Shared) {
         self.touch();
-        match self.socket.try_send(datagram) {
+        // Past the runtime, which takes a new socket for full until it has heard of it: the first datagram would be lost.
+        match SockRef::from(&self.socket).send(datagram) {
             Ok(sent) => {
                 self.received.fetch_add(sent as u64, Ordering::Relaxed);
             }
