@@ -329,7 +329,7 @@ pub(super) fn resolve(
             (port, found.addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
         }
         (ServiceAddress::Cluster(ip), Granularity::Service) => {
-            let port = port_of(&key, service, &backend.port, field)?;
+            let port = port_of(&key, service, backend, field)?;
             (port.port, [SocketAddr::new(*ip, port.port)].into())
         }
         (ServiceAddress::Headless, Granularity::Service) => {
@@ -337,7 +337,7 @@ pub(super) fn resolve(
             return Err(Invalid::spec(format!("{field}.resolveGranularity"), message));
         }
         (_, Granularity::Endpoint) => {
-            let port = port_of(&key, service, &backend.port, field)?;
+            let port = port_of(&key, service, backend, field)?;
             (port.port, ready(world, &key, port))
         }
     };
@@ -417,7 +417,9 @@ pub(super) fn external(
 fn ready(world: &World, service: &ObjectKey, port: &ServicePort) -> BTreeSet<SocketAddr> {
     let mut addresses = BTreeSet::new();
     for slice in world.slices(service) {
-        for number in slice.ports.iter().filter(|p| p.name == port.name).map(|p| p.port) {
+        for number in
+            slice.ports.iter().filter(|p| (&p.name, p.protocol) == (&port.name, port.protocol)).map(|p| p.port)
+        {
             addresses.extend(slice.addresses.iter().map(|ip| SocketAddr::new(*ip, number)));
         }
     }
@@ -427,23 +429,23 @@ fn ready(world: &World, service: &ObjectKey, port: &ServicePort) -> BTreeSet<Soc
 fn port_of<'a>(
     key: &ObjectKey,
     service: &'a Service,
-    wanted: &PortRef,
+    backend: &BackendRef,
     field: &str,
 ) -> Result<&'a ServicePort, Invalid> {
-    let found = service.ports.iter().find(|port| match wanted {
+    let ports = || service.ports.iter().filter(|port| port.protocol == backend.protocol);
+    let found = ports().find(|port| match &backend.port {
         PortRef::Name(name) => port.name == *name,
         PortRef::Number(number) => port.port == *number,
     });
     found.ok_or_else(|| {
         let ports: Vec<_> =
-            service
-                .ports
-                .iter()
+            ports()
                 .map(|port| {
                     if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.port, port.name) }
                 })
                 .collect();
-        let message = format!("Service {key} has no such port; it has {}", ports.join(", "));
+        let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
+        let message = format!("Service {key} has no such {} port; it has {ports}", backend.protocol);
         Invalid::new(Reason::RefNotFound, format!("{field}.servicePort"), message)
     })
 }
