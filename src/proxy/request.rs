@@ -43,6 +43,7 @@ pub(super) fn serve(
 }
 
 /// Does what was decided about a request.
+#[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, as passed and as used")]
 fn answer(
     mut exchange: Box<Exchange>,
     routed: Result<Routed, ProxyError>,

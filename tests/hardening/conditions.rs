@@ -50,10 +50,8 @@ async fn a_body_decides_and_is_passed_on_unchanged() {
     ] {
         let answer = send(&scene, &post("/is", content_type, body)).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{body} -> {answer}");
-        let expected = format!(
-            "POST /is HTTP/1.1\ncontent-length: {}\ncontent-type: {content_type}\n\n{body}",
-            body.len()
-        );
+        let expected =
+            format!("POST /is HTTP/1.1\ncontent-length: {}\ncontent-type: {content_type}\n\n{body}", body.len());
         assert_eq!(essence(&upstream.next().await), expected);
         assert!(send(&scene, &post("/not", content_type, body)).await.starts_with("HTTP/1.1 404 "));
     }
