@@ -26,7 +26,7 @@ pub enum Object {
     /// An ApisixTls.
     ApisixTls(Observed<TlsHost>),
     /// An ApisixUpstream.
-    ApisixUpstream(Observed<ServiceSettings>),
+    ApisixUpstream(Box<Observed<ServiceSettings>>),
     /// A ConfigMap.
     ConfigMap(Observed<Data>),
     /// An EndpointSlice.
@@ -177,7 +177,7 @@ impl World {
         match object {
             Object::ApisixRoute(value) => put(&mut self.routes, id, value),
             Object::ApisixTls(value) => put(&mut self.tls, id, value),
-            Object::ApisixUpstream(value) => put(&mut self.upstreams, id, value),
+            Object::ApisixUpstream(value) => put(&mut self.upstreams, id, *value),
             Object::ConfigMap(value) => put(&mut self.config_maps, id, value),
             Object::EndpointSlice(value) => {
                 if self.slices.get(&id).is_some_and(|old| **old == value) {
@@ -268,9 +268,11 @@ impl World {
         keys.filter_map(|id| self.slices.get(id)?.value.as_ref().ok())
     }
 
-    /// The Secrets and `ConfigMap`s that any ApisixTls refers to: the only ones that are ever fetched.
+    /// The Secrets and `ConfigMap`s that any ApisixTls or ApisixUpstream refers to: the only ones that are ever fetched.
     pub fn referenced(&self) -> BTreeSet<ObjectRef> {
-        self.tls.values().filter_map(|tls| tls.value.as_ref().ok()).flat_map(TlsHost::references).collect()
+        let hosts = self.tls.values().filter_map(|tls| tls.value.as_ref().ok()).flat_map(TlsHost::references);
+        let upstreams = self.upstreams.values().filter_map(|upstream| upstream.value.as_ref().ok());
+        hosts.chain(upstreams.flat_map(ServiceSettings::references)).collect()
     }
 }
 

@@ -5,9 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::health::HealthCheck;
 use super::route::Timeout;
 use super::schema;
 use super::status::Status;
+use super::tls::SecretRef;
 
 /// How requests are sent to the Service of the same namespace and name.
 #[derive(Clone, Debug, Default, PartialEq, CustomResource, Deserialize, Serialize, JsonSchema)]
@@ -58,10 +60,8 @@ pub struct UpstreamSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")] // as above, and so below
     #[schemars(schema_with = "schema::any")]
     pub discovery: Option<Value>,
-    /// Health checks. Not served: an object that sets them is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any")]
-    pub health_check: Option<Value>,
+    /// How the health of the endpoints is found out; not at all where it is left out.
+    pub health_check: Option<HealthCheck>,
     /// Which endpoint gets a request; `roundrobin` where it is left out.
     pub loadbalancer: Option<LoadBalancer>,
     /// The `Host` that is sent: the client's (`pass`, the default), the endpoint's (`node`), or `upstreamHost` (`rewrite`).
@@ -70,8 +70,9 @@ pub struct UpstreamSettings {
     /// How many other endpoints are tried where one cannot be connected to; every endpoint where it is left out.
     #[schemars(range(min = 0))]
     pub retries: Option<i64>,
-    /// The protocol. `http` is served: an object that sets another is refused.
-    #[schemars(extend("enum" = ["http", "https", "grpc", "grpcs", "tcp", "tls", "udp"]))]
+    /// The protocol: HTTP/1.1 in clear text (`http`, the default) or over TLS (`https`), HTTP/2 in clear text (`grpc`, `h2c`)
+    /// or over TLS (`grpcs`, `h2`). An object that sets another is refused.
+    #[schemars(extend("enum" = ["http", "https", "grpc", "grpcs", "h2c", "h2", "tcp", "tls", "udp"]))]
     pub scheme: Option<String>,
     /// Groups of endpoints by label. Not served: an object that sets them is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,10 +80,11 @@ pub struct UpstreamSettings {
     pub subsets: Option<Value>,
     /// Deadlines of routes that have none of their own; 60s each where left out.
     pub timeout: Option<Timeout>,
-    /// A client certificate. Not served: an object that sets it is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any")]
-    pub tls_secret: Option<Value>,
+    /// The Secret with our certificate and key for endpoints that ask for one, under `cert` and `key` or `tls.crt` and
+    /// `tls.key`. Only with a scheme of TLS.
+    pub tls_secret: Option<SecretRef>,
+    /// How the endpoints' certificates are verified; not at all where it is left out, as in APISIX. Only with a scheme of TLS.
+    pub tls_verify: Option<TlsVerify>,
     /// The `Host` of `passHost: rewrite`.
     #[schemars(length(max = 255))]
     pub upstream_host: Option<String>,
@@ -92,14 +94,29 @@ pub struct UpstreamSettings {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadBalancer {
-    /// What `chash` hashes: `vars` (the default), `header` or `cookie`. Others are refused.
+    /// What `chash` hashes: `vars` (the default), `header`, `cookie` or `vars_combinations`. `consumer` is refused.
     #[schemars(extend("enum" = ["vars", "header", "cookie", "consumer", "vars_combinations"]))]
     pub hash_on: Option<String>,
-    /// The name of the variable, header or cookie.
+    /// The name of the variable, header or cookie; a text with variables in it for `vars_combinations`.
     #[schemars(length(max = 253))]
     pub key: Option<String>,
-    /// `roundrobin`, `least_conn` or `chash`. `ewma` is refused.
+    /// `roundrobin`, `least_conn`, `chash` or `ewma`.
     #[serde(rename = "type")]
     #[schemars(required, extend("enum" = ["roundrobin", "chash", "ewma", "least_conn"]))]
     pub kind: Option<String>,
+}
+
+/// How the endpoints' certificates are verified: for the host of `passHost`, or the address where that is no name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.caSecret) != (has(self.systemRoots) && self.systemRoots)",
+    "message": "either caSecret or systemRoots: true is required"
+}]))]
+pub struct TlsVerify {
+    /// The Secret with the certificates of the authorities that sign the endpoints' certificates, under `cert`, `ca.crt` or
+    /// `tls.crt`.
+    pub ca_secret: Option<SecretRef>,
+    /// Whether the authorities are those that the system trusts.
+    pub system_roots: Option<bool>,
 }

@@ -13,6 +13,7 @@ mod routes;
 mod shared;
 mod tls;
 mod tls_config;
+mod upstream_tls;
 mod upstreams;
 
 use std::sync::Arc;
@@ -50,7 +51,8 @@ pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) 
     let mut report = Report::default();
     let (tls, next) = tls::compile(world, context, previous, now, &mut report);
     let (routes, carried) = routes::compile(world, context, previous, &mut report);
-    upstreams::report(world, context, &mut report);
+    let change = upstreams::report(world, context, &carried, now, &mut report);
+    let next = next.into_iter().chain(change).min();
     let identity_headers = tls::identity_headers(world, context, previous);
     let generation = previous.generation + 1;
     let mut snapshot = Snapshot { carried, generation, identity_headers, routes, tls, ..Snapshot::default() };

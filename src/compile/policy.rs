@@ -10,7 +10,7 @@ use crate::world::World;
 
 /// The keys of client CAs, in the order they are looked up. APISIX looks at `tls.crt` before `ca.crt`, and so takes the leaf of
 /// a Secret made by cert-manager for the CA.
-const CA_KEYS: [&str; 3] = ["cert", "ca.crt", "tls.crt"];
+pub(super) const CA_KEYS: [&str; 3] = ["cert", "ca.crt", "tls.crt"];
 
 /// The keys of revocation lists; all that are there are read.
 const CRL_KEYS: [&str; 3] = ["ca.crl", "crl.pem", "crl"];

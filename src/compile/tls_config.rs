@@ -10,8 +10,8 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, Resol
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, PeerMisbehaved, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion,
+    CertificateError, DigitallySignedStruct, DistinguishedName, PeerMisbehaved, RootCertStore, ServerConfig,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
@@ -26,6 +26,8 @@ use crate::trust::{self, Cause};
 #[derive(Clone)]
 pub struct TlsContext {
     provider: Arc<CryptoProvider>,
+    /// The authorities that the system trusts.
+    roots: Arc<[CertificateDer<'static>]>,
     tickets: Arc<dyn ProducesTickets>,
 }
 
@@ -42,7 +44,23 @@ impl TlsContext {
     /// When the system has no randomness.
     pub fn new() -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        Ok(Self { provider, tickets: rustls::crypto::aws_lc_rs::Ticketer::new()? })
+        Ok(Self { provider, roots: Arc::default(), tickets: rustls::crypto::aws_lc_rs::Ticketer::new()? })
+    }
+
+    /// The context with the authorities that the system trusts. Those that can be none are left out.
+    #[must_use]
+    pub fn trusting(mut self, roots: Vec<CertificateDer<'static>>) -> Self {
+        let usable = |root: &CertificateDer<'static>| RootCertStore::empty().add(root.clone()).is_ok();
+        self.roots = roots.into_iter().filter(usable).collect();
+        self
+    }
+
+    pub(super) fn provider(&self) -> &Arc<CryptoProvider> {
+        &self.provider
+    }
+
+    pub(super) fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.roots
     }
 
     /// Puts a certificate chain and its private key together.
@@ -212,12 +230,7 @@ impl ClientCertVerifier for AskForCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
-        let (_, algorithms) = known.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
-        if trust::signed_by_holder(certificate, message, signed.signature(), algorithms) {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        Err(CertificateError::BadSignature.into())
+        tls12_signature(&self.algorithms, message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -226,13 +239,38 @@ impl ClientCertVerifier for AskForCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let key = trust::public_key(certificate).ok_or(CertificateError::BadEncoding)?;
-        verify_tls13_signature_with_raw_key(message, &key, signed, &self.algorithms)
+        tls13_signature(&self.algorithms, message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// Whether the holder of `certificate`, of any version of X.509, has signed a handshake of TLS 1.2.
+pub(super) fn tls12_signature(
+    algorithms: &WebPkiSupportedAlgorithms,
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    let known = algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+    let (_, algorithms) = known.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+    if trust::signed_by_holder(certificate, message, signed.signature(), algorithms) {
+        return Ok(HandshakeSignatureValid::assertion());
+    }
+    Err(CertificateError::BadSignature.into())
+}
+
+/// Whether the holder of `certificate`, of any version of X.509, has signed a handshake of TLS 1.3.
+pub(super) fn tls13_signature(
+    algorithms: &WebPkiSupportedAlgorithms,
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    let key = trust::public_key(certificate).ok_or(CertificateError::BadEncoding)?;
+    verify_tls13_signature_with_raw_key(message, &key, signed, algorithms)
 }
 
 /// The error whose alert (RFC 8446 section 6.2) says most about `cause`: as OpenSSL, and `access_denied` for what it does not

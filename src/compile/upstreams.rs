@@ -7,24 +7,30 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::attach::{self, Attached};
+use super::upstream_tls::ClientConfigs;
 use super::{Context, ObjectReport, Report};
 use crate::model::{
-    BackendRef, Balancing, Effect, Granularity, Invalid, Kind, ObjectKey, ObjectRef, PassHost, PortRef, Problem,
-    Reason, Service, ServiceAddress, ServicePort, SourceId, Timeouts, UpstreamSettings,
+    BackendRef, Balancing, Effect, Granularity, HostName, Invalid, Kind, ObjectKey, ObjectRef, PassHost, PortRef,
+    Problem, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId, Timeouts, UpstreamSettings,
+    Validity, VerifyServer,
 };
-use crate::snapshot::{Address, Endpoint, Host, Transport, Upstream};
+use crate::snapshot::{Address, Carried, CheckId, Endpoint, Host, NameOf, Node, Secure, Transport, Upstream, Watched};
 use crate::world::World;
 
 /// The endpoints in use, by address and transport: one connection pool for both, whichever routes lead to it.
 #[derive(Debug)]
 pub(super) struct Endpoints<'a> {
-    previous: &'a HashMap<(Address, Transport), Arc<Endpoint>>,
     pub(super) current: HashMap<(Address, Transport), Arc<Endpoint>>,
+    /// Those whose health is looked after.
+    pub(super) health: HashMap<CheckId, Watched>,
+    previous: &'a Carried,
+    tls: ClientConfigs,
 }
 
 impl<'a> Endpoints<'a> {
-    pub(super) fn new(previous: &'a HashMap<(Address, Transport), Arc<Endpoint>>) -> Self {
-        Self { current: HashMap::new(), previous }
+    pub(super) fn new(previous: &'a Carried) -> Self {
+        let tls = ClientConfigs::new(&previous.endpoints);
+        Self { current: HashMap::new(), health: HashMap::new(), previous, tls }
     }
 
     fn at(&mut self, address: Address, transport: &Transport) -> Arc<Endpoint> {
@@ -32,19 +38,46 @@ impl<'a> Endpoints<'a> {
         if let Some(endpoint) = self.current.get(&key) {
             return endpoint.clone();
         }
-        let carried = self.previous.get(&key).cloned();
+        let carried = self.previous.endpoints.get(&key).cloned();
         let endpoint = carried.unwrap_or_else(|| Arc::new(Endpoint::new(key.0.clone(), key.1.clone())));
         self.current.insert(key, endpoint.clone());
         endpoint
     }
+
+    /// Looks after the health of `node`.
+    fn watch(&mut self, node: &mut Node, id: &CheckId) {
+        let previous = self.previous.health.get(id);
+        let address = || id.check.active.host.as_ref().and_then(|host| HeaderValue::from_str(host).ok());
+        let host = id.host.clone().or_else(address).or_else(|| node.endpoint.host());
+        // An address that is no `Host` cannot be asked anything over HTTP, but may be connected to.
+        let host = host.unwrap_or_else(|| HeaderValue::from_static("localhost"));
+        let watched = self.health.entry(id.clone()).or_insert_with(|| Watched::new(id, previous));
+        node.health = Some(watched.watch(&node.endpoint, host, previous));
+    }
 }
 
-/// Reports on every ApisixUpstream that is ours, whether or not a route leads to its Service.
-pub(super) fn report(world: &World, context: &Context, report: &mut Report) {
+/// Reports on every ApisixUpstream that is ours, whether or not a route leads to its Service. Says when the report has to be
+/// made again because time has passed.
+pub(super) fn report(
+    world: &World,
+    context: &Context,
+    carried: &Carried,
+    now: i64,
+    report: &mut Report,
+) -> Option<i64> {
+    let mut tls = ClientConfigs::new(&carried.endpoints);
+    let mut next: Option<i64> = None;
     for (key, source, observed) in world.upstreams() {
+        let mut problems = Vec::new();
         let invalid = match &observed.value {
             Ok(upstream) => match attach::attached(upstream.class.as_deref(), world, context) {
-                Attached::Ours => upstream.settings.as_ref().err().cloned(),
+                Attached::Ours => {
+                    if let Ok(ports) = &upstream.settings {
+                        let change = tls_problems(world, context, ports, now, &mut tls, &mut problems);
+                        next = next.into_iter().chain(change).min();
+                    }
+                    upstream.settings.as_ref().err().cloned()
+                }
                 // Manifests have no other reader: there it is a mistake.
                 Attached::Unknown if source == SourceId::Manifests => {
                     Some(attach::unknown(upstream.class.as_deref(), context))
@@ -53,10 +86,81 @@ pub(super) fn report(world: &World, context: &Context, report: &mut Report) {
             },
             Err(why) => Some(why.clone()),
         };
-        let problems = invalid.map(|invalid| Problem { effect: Effect::Refused, invalid }).into_iter().collect();
+        problems.extend(invalid.map(|invalid| Problem { effect: Effect::Refused, invalid }));
+        problems.sort_by_key(|problem| problem.effect);
         let object = ObjectRef { kind: Kind::ApisixUpstream, key: key.clone() };
         report.objects.insert(object, ObjectReport { meta: observed.meta, problems, source });
     }
+    next
+}
+
+/// What is wrong with the TLS of an ApisixUpstream, and when that changes because time passes.
+fn tls_problems(
+    world: &World,
+    context: &Context,
+    ports: &SettingsByPort,
+    now: i64,
+    tls: &mut ClientConfigs,
+    problems: &mut Vec<Problem>,
+) -> Option<i64> {
+    let of_ports = ports.ports.iter().map(|(port, settings)| (port_field(*port), settings));
+    let mut next = None;
+    for (field, settings) in std::iter::once(("spec".to_owned(), &ports.default)).chain(of_ports) {
+        let Some(wanted) = &settings.tls else { continue };
+        let client = match tls.get(world, context, wanted, settings.http2) {
+            Ok(client) => client,
+            Err(mut invalid) => {
+                invalid.field = format!("{field}.{}", invalid.field);
+                problems.push(Problem { effect: Effect::Refused, invalid });
+                continue;
+            }
+        };
+        if wanted.verify == VerifyServer::No {
+            let message = "the endpoints' certificates are not verified; name their authorities";
+            let invalid = Invalid::new(Reason::NotVerified, format!("{field}.tlsVerify"), message);
+            problems.push(Problem { effect: Effect::Warning, invalid });
+        }
+        if let Some(validity) = &client.validity {
+            let validity = Validity { field: format!("{field}.tlsSecret").into(), ..validity.clone() };
+            problems.extend(validity.problem(now));
+            next = next.into_iter().chain(validity.next(now)).min();
+        }
+    }
+    next
+}
+
+/// The settings of a port, as `JSONPath`.
+fn port_field(port: u16) -> String {
+    format!("spec.portLevelSettings[?(@.port=={port})]")
+}
+
+/// How the endpoints are spoken to.
+///
+/// # Errors
+/// When a Secret is missing or broken: never plain text, nor without the certificate, in its place.
+fn transport(
+    world: &World,
+    context: &Context,
+    settings: &UpstreamSettings,
+    configs: &mut ClientConfigs,
+) -> Result<Transport, Invalid> {
+    let UpstreamSettings { http2, keepalive, .. } = *settings;
+    let Some(tls) = &settings.tls else { return Ok(Transport { http2, keepalive, tls: None }) };
+    let client = configs.get(world, context, tls, http2)?;
+    let name = match &settings.host {
+        PassHost::Node => NameOf::Node,
+        PassHost::Pass => NameOf::Client,
+        PassHost::Rewrite(host) => NameOf::Fixed(
+            HostName::parse(host)
+                .ok_or_else(|| Invalid::spec("upstreamHost", format!("`{host}` is no name that TLS can ask for")))?,
+        ),
+    };
+    Ok(Transport { http2, keepalive, tls: Some(Secure { client, name }) })
+}
+
+fn refused(key: &ObjectKey, why: &Invalid, field: &str) -> Invalid {
+    let message = format!("ApisixUpstream {key}, which has the Service's name, is refused: {why}");
+    Invalid::new(Reason::RefNotFound, format!("{field}.serviceName"), message)
 }
 
 /// What the ApisixUpstream of the Service `key` says about `port`; `None` where there is none of ours.
@@ -70,10 +174,7 @@ fn settings<'a>(
     port: u16,
     field: &str,
 ) -> Result<Option<&'a UpstreamSettings>, Invalid> {
-    let refused = |why: &Invalid| {
-        let message = format!("ApisixUpstream {key}, which has the Service's name, is refused: {why}");
-        Invalid::new(Reason::RefNotFound, format!("{field}.serviceName"), message)
-    };
+    let refused = |why: &Invalid| refused(key, why, field);
     let Some(observed) = world.upstream(key) else { return Ok(None) };
     let upstream = observed.value.as_ref().map_err(refused)?;
     if attach::attached(upstream.class.as_deref(), world, context) != Attached::Ours {
@@ -93,6 +194,7 @@ fn configure(
     let mut upstream = match &settings.balancing {
         Balancing::Hash(key) => upstream.hashing(key.clone()),
         Balancing::LeastConnections => upstream.with_least_connections(),
+        Balancing::PeakEwma => upstream.with_peak_ewma(),
         Balancing::RoundRobin => upstream,
     };
     upstream.host = match &settings.host {
@@ -103,8 +205,15 @@ fn configure(
         })?),
     };
     upstream.attempts = settings.retries.map_or(usize::MAX, |retries| retries.saturating_add(1));
+    upstream.retry_timeout = settings.retry_timeout;
     upstream.timeouts = if of_route.is_some() { None } else { settings.timeouts };
     Ok(upstream)
+}
+
+/// The `Host` that is always sent.
+fn rewritten(host: &PassHost) -> Option<HeaderValue> {
+    let PassHost::Rewrite(host) = host else { return None };
+    HeaderValue::from_str(host).ok()
 }
 
 /// Resolves `backend` of an object in `namespace`, for a route with deadlines of its own or none. `field` is the backend's
@@ -155,8 +264,16 @@ pub(super) fn resolve(
         PortRef::Number(port) => format!("{key}:{port}"),
     };
     let settings = settings(world, context, &key, number, field)?;
-    let transport = Transport::default();
-    let nodes = addresses.into_iter().map(|address| endpoints.at(address, &transport).into());
+    let transport = settings.map(|settings| transport(world, context, settings, &mut endpoints.tls)).transpose();
+    let transport = transport.map_err(|why| refused(&key, &why, field))?.unwrap_or_default();
+    let mut nodes: Vec<Node> = addresses.into_iter().map(|address| endpoints.at(address, &transport).into()).collect();
+    if let Some(check) = settings.and_then(|settings| settings.health.as_ref()) {
+        let host = settings.and_then(|settings| rewritten(&settings.host));
+        let id = CheckId { check: check.clone(), host, upstream: format!("{key}:{number}").into() };
+        for node in &mut nodes {
+            endpoints.watch(node, &id);
+        }
+    }
     let upstream = Upstream::new(name.into(), nodes);
     match settings {
         None => Ok(upstream),

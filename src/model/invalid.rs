@@ -23,6 +23,8 @@ pub enum Reason {
     InvalidSpec,
     /// Its time is to come.
     NotYetValid,
+    /// A certificate is accepted without being verified.
+    NotVerified,
     /// A referenced object does not exist.
     RefNotFound,
     /// A field is understood but not served by this version.
@@ -42,6 +44,7 @@ impl Reason {
             Self::InvalidRevocationList => "InvalidRevocationList",
             Self::InvalidSpec => "InvalidSpec",
             Self::NotYetValid => "NotYetValid",
+            Self::NotVerified => "NotVerified",
             Self::RefNotFound => "RefNotFound",
             Self::Unsupported => "Unsupported",
         }

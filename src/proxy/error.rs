@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::exchange::Exchange;
 use super::verdict::Verdict;
-use crate::model::{Failure, FailureAnswer, FailureBody, Invalid};
+use crate::model::{Failure, FailureAnswer, FailureBody, Invalid, Sign};
 use crate::snapshot::ClientAuth;
 use crate::trust::{Cause, Refusal};
 
@@ -24,6 +24,8 @@ pub(super) enum ProxyError {
     Connect(io::Error),
     /// No connection to the upstream in time.
     ConnectTimeout,
+    /// No TLS with the upstream.
+    Handshake(io::Error),
     /// The client expects something else than `100 Continue`.
     ExpectationFailed,
     /// The request came back to us too often.
@@ -75,7 +77,9 @@ impl ProxyError {
         match self {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Connect(_) | Self::Upstream(_) | Self::UnexpectedUpgrade => StatusCode::BAD_GATEWAY,
+            Self::Connect(_) | Self::Handshake(_) | Self::Upstream(_) | Self::UnexpectedUpgrade => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::ConnectTimeout | Self::ReadTimeout | Self::SendTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::Loop => StatusCode::LOOP_DETECTED,
@@ -161,7 +165,16 @@ impl ProxyError {
 
     /// Whether another endpoint may be asked: nothing was sent to this one.
     pub(super) fn retryable(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout)
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Handshake(_))
+    }
+
+    /// What the failure is a sign of, where it is the endpoint's.
+    pub(super) fn sign(&self) -> Option<Sign> {
+        match self {
+            Self::Connect(_) | Self::Upstream(_) => Some(Sign::TcpFailure),
+            Self::ConnectTimeout | Self::ReadTimeout | Self::SendTimeout => Some(Sign::Timeout),
+            _ => None,
+        }
     }
 
     /// Logs a request that is served although this is wrong with it: its host's policy is in the mode `Observe`.
@@ -205,6 +218,9 @@ impl fmt::Display for ProxyError {
             Self::BodyTooLarge => f.write_str("client intended to send too large body"),
             Self::Connect(error) => write!(f, "connect() failed ({error}) while connecting to upstream"),
             Self::ConnectTimeout => f.write_str("upstream timed out while connecting to upstream"),
+            Self::Handshake(error) => {
+                write!(f, "SSL_do_handshake() failed ({error}) while SSL handshaking to upstream")
+            }
             Self::ExpectationFailed => f.write_str("client expects something else than 100-continue"),
             Self::Loop => f.write_str("the route leads back to this proxy"),
             Self::Malformed(why) => write!(f, "client sent an invalid request: {why}"),
@@ -238,7 +254,7 @@ impl fmt::Display for ProxyError {
 impl std::error::Error for ProxyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Connect(error) => Some(error),
+            Self::Connect(error) | Self::Handshake(error) => Some(error),
             Self::Refused { .. } => self.refusal().map(|refusal| refusal as _),
             Self::Unusable(invalid) => Some(&**invalid),
             Self::Upstream(error) => Some(error),
@@ -273,7 +289,8 @@ impl fmt::Display for Described<'_> {
         exchange.request_line(f)?;
         f.write_str("\"")?;
         if let Some(endpoint) = &exchange.endpoint {
-            write!(f, ", upstream: \"http://{}\"", super::access_log::Token(endpoint.text.as_bytes()))?;
+            let scheme = if endpoint.transport.tls.is_some() { "https" } else { "http" };
+            write!(f, ", upstream: \"{scheme}://{}\"", super::access_log::Token(endpoint.text.as_bytes()))?;
         }
         write!(f, ", host: \"{}\"", super::access_log::Escaped(exchange.host_sent()))
     }

@@ -1,25 +1,22 @@
 //! Sending a request to an upstream and waiting for the head of its response.
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::connect::{connect, idle};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::body::{Body, Upload, UploadState};
-use crate::metrics::Metrics;
 use crate::model::Timeouts;
-use crate::snapshot::{Address, Connection, Endpoint, Host, Node, Upstream};
+use crate::snapshot::{Connection, Endpoint, Host, Node, Upstream};
 
 /// Deadlines of an exchange with an upstream.
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +43,12 @@ pub(super) fn forward(
         let downstream = exchange.downstream.clone();
         let metrics = &*downstream.shared().metrics;
         let mut last = ProxyError::NoEndpoint;
-        for Node { endpoint, .. } in upstream.from(first) {
+        for node in upstream.from(first) {
+            let endpoint = &node.endpoint;
             let now = Instant::now();
-            exchange.tries(upstream, endpoint, now);
+            exchange.tries(upstream, node, now);
             name_host(upstream, endpoint, request.headers_mut());
-            if let Some(mut connection) = idle(endpoint, now) {
+            if let Some(mut connection) = idle(endpoint, exchange.host.as_ref(), now) {
                 metrics.upstream.reuses.inc();
                 let again = Again::of(&request);
                 match send(&mut connection, request, upload, deadlines, now).await {
@@ -66,12 +64,12 @@ pub(super) fn forward(
                 }
             }
             // Boxed, because connecting is rare and its state would be kept by every idle downstream connection.
-            match Box::pin(connect(endpoint, deadlines.upstream.connect, metrics)).await {
+            match Box::pin(connect(endpoint, exchange.host.as_ref(), deadlines.upstream.connect, metrics)).await {
                 Ok(mut connection) => {
                     let response = send(&mut connection, request, upload, deadlines, Instant::now()).await;
                     return response.map(|response| (response, connection)).map_err(|(error, _)| error);
                 }
-                Err(error) if error.retryable() => last = error,
+                Err(error) if error.retryable() && exchange.may_retry(upstream, &error) => last = error,
                 Err(error) => return Err(error),
             }
         }
@@ -86,12 +84,6 @@ pub(super) fn name_host(upstream: &Upstream, endpoint: &Endpoint, headers: &mut 
     {
         headers.insert(HOST, host);
     }
-}
-
-/// The newest idle connection that the upstream has not closed.
-fn idle(endpoint: &Endpoint, now: Instant) -> Option<Box<Connection>> {
-    std::iter::from_fn(|| endpoint.idle.take(now.into_std()))
-        .find_map(|mut connection| connection.is_still_idle().then_some(connection))
 }
 
 /// What is kept of a request that may be sent twice. A list of fields, because copying a map of them costs twice as much.
@@ -125,34 +117,6 @@ impl Again {
 /// Whether an error is what a connection gives that the upstream had closed; not so an answer that is no HTTP.
 fn is_lost(error: &hyper::Error) -> bool {
     !error.is_parse() && !error.is_user() && !error.is_timeout()
-}
-
-/// Connects to an endpoint.
-pub(super) async fn connect(
-    endpoint: &Endpoint,
-    timeout: Duration,
-    metrics: &Metrics,
-) -> Result<Box<Connection>, ProxyError> {
-    let counters = &metrics.upstream;
-    let stream = async {
-        match &endpoint.address {
-            Address::Name(name, port) => TcpStream::connect((&**name, *port)).await,
-            Address::Socket(address) => TcpStream::connect(address).await,
-        }
-    };
-    let failed = |error: ProxyError| {
-        counters.connect_failures.inc();
-        error
-    };
-    let stream = match tokio::time::timeout(timeout, stream).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(failed(ProxyError::Connect(error))),
-        Err(_) => return Err(failed(ProxyError::ConnectTimeout)),
-    };
-    let _ = stream.set_nodelay(true);
-    let connection = Connection::new(stream).await.map_err(|error| ProxyError::Connect(io::Error::other(error)));
-    counters.connects.inc();
-    Ok(Box::new(connection.map_err(failed)?))
 }
 
 /// Sends `request`, `now`, and waits for the head of the response. One deadline at a time: while the body is on its way, that of
@@ -211,10 +175,32 @@ fn failed(mut error: TrySendError<Request<Body>>) -> (ProxyError, Option<Request
 }
 
 impl Exchange {
-    /// Notes that `endpoint` of `upstream` is tried, `now`.
-    pub(super) fn tries(&mut self, upstream: &Upstream, endpoint: &Arc<Endpoint>, now: Instant) {
-        self.upstream_started.get_or_insert(now.into_std());
-        self.endpoint = Some(endpoint.clone());
-        self.under_way = upstream.occupy(endpoint);
+    /// Notes that `node` of `upstream` is tried, `now`.
+    pub(super) fn tries(&mut self, upstream: &Upstream, node: &Node, now: Instant) {
+        let now = now.into_std();
+        self.upstream_started.get_or_insert(now);
+        self.endpoint = Some(node.endpoint.clone());
+        self.under_way = upstream.occupy(node, now);
+    }
+
+    /// Whether there is time left to try another endpoint of `upstream`. The one tried last has failed with `error`.
+    pub(super) fn may_retry(&mut self, upstream: &Upstream, error: &ProxyError) -> bool {
+        self.ends(Err(error));
+        let since = self.upstream_started.map(|started| started.elapsed());
+        upstream.retry_timeout.is_none_or(|timeout| since.is_none_or(|since| since < timeout))
+    }
+
+    /// Notes what became of the request at the endpoint that was tried last, where that decides about others.
+    pub(super) fn ends(&mut self, answer: Result<StatusCode, &ProxyError>) {
+        let Some(under_way) = &mut self.under_way else { return };
+        let now = std::time::Instant::now();
+        match answer {
+            Ok(status) => under_way.answered(status, now),
+            Err(error) => {
+                if let Some(sign) = error.sign() {
+                    under_way.failed(sign, now);
+                }
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@
 mod access_log;
 mod affinity;
 mod authorize;
+mod connect;
 mod connection;
 mod downstream;
 mod error;
@@ -100,10 +101,7 @@ impl Proxy {
         let https_announced = settings.https_proxy_protocol.iter().map(|address| (*address, true));
         let listeners = http.chain(https).chain(http_announced.chain(https_announced).map(announced));
         let listeners = listeners.collect::<io::Result<_>>()?;
-        let draining = AtomicBool::new(false);
-        let (audit, live, shedding, sources) = Default::default();
-        let shared = Shared { audit, current, draining, live, log, metrics, settings, shedding, sources };
-        Ok(Self { listeners, shared: Arc::new(shared) })
+        Ok(Self { listeners, shared: Arc::new(Shared::new(current, log, metrics, settings)) })
     }
 
     /// The addresses that were bound: those of `settings.http`, `https`, `http_proxy_protocol` and
@@ -142,6 +140,11 @@ impl Proxy {
 }
 
 impl Shared {
+    fn new(current: Arc<Current>, log: Log, metrics: Arc<Metrics>, settings: Settings) -> Self {
+        let (audit, draining, live, shedding, sources) = Default::default();
+        Self { audit, current, draining, live, log, metrics, settings, shedding, sources }
+    }
+
     /// Drops idle upstream connections that are old or that the upstream closed, and sums up the audit log.
     fn sweep(&self) {
         self.audit.sum_up(std::time::Instant::now());

@@ -69,10 +69,11 @@ fn answer(
 
 /// What comes of a forwarded request.
 fn forwarded(
-    exchange: Box<Exchange>,
+    mut exchange: Box<Exchange>,
     answer: Result<(Response<Incoming>, Box<Connection>), ProxyError>,
     deadlines: Deadlines,
 ) -> Response<ResponseBody> {
+    exchange.ends(answer.as_ref().map(|(response, _)| response.status()));
     match answer {
         Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             failed(exchange, &ProxyError::UnexpectedUpgrade)
@@ -222,7 +223,8 @@ fn route(exchange: &mut Exchange, mut parts: request::Parts, received: Received)
     exchange.entry = downstream.used_for(&snapshot, &host, websocket);
     let upstream = upstream.ok_or(ProxyError::NoEndpoint)?;
     let timeouts = upstream.timeouts.unwrap_or(of_route);
-    let first = upstream.first(|key| affinity::hash_of(key, &parts, &host, &path, exchange.client_text()));
+    let hashed = affinity::Facts { client: exchange.client_text(), host: &host, parts: &parts, target: &path };
+    let first = upstream.first(|key| hashed.hash(key));
     let upgrade = if websocket && upgrade::is_websocket(&parts) { parts.extensions.remove() } else { None };
     parts.extensions.clear();
     let (body, upload) = match incoming {

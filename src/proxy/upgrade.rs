@@ -8,15 +8,16 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use super::connect::connect;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::{connect, name_host};
+use super::forward::name_host;
 use super::request::{answered, failed};
 use super::response::ResponseBody;
 use super::{headers, tunnel};
 use crate::body::Body;
 use crate::model::Timeouts;
-use crate::snapshot::{Node, Upstream};
+use crate::snapshot::Upstream;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -47,7 +48,9 @@ pub(super) async fn websocket(
     (upstream, first): (Arc<Upstream>, usize),
     timeouts: Timeouts,
 ) -> Response<ResponseBody> {
-    let response = match ask_upstream(&mut exchange, request, (&upstream, first), timeouts).await {
+    let answer = ask_upstream(&mut exchange, request, (&upstream, first), timeouts).await;
+    exchange.ends(answer.as_ref().map(Response::status));
+    let response = match answer {
         Ok(response) => response,
         Err(error) => return failed(exchange, &error),
     };
@@ -82,10 +85,11 @@ async fn ask_upstream(
 ) -> Result<Response<hyper::body::Incoming>, ProxyError> {
     let downstream = exchange.downstream.clone();
     let mut last = ProxyError::NoEndpoint;
-    for Node { endpoint, .. } in upstream.from(first) {
-        exchange.tries(upstream, endpoint, Instant::now());
+    for node in upstream.from(first) {
+        let endpoint = &node.endpoint;
+        exchange.tries(upstream, node, Instant::now());
         name_host(upstream, endpoint, request.headers_mut());
-        match connect(endpoint, timeouts.connect, &downstream.shared().metrics).await {
+        match connect(endpoint, exchange.host.as_ref(), timeouts.connect, &downstream.shared().metrics).await {
             Ok(connection) => {
                 let mut sender = connection.detach();
                 return match tokio::time::timeout(timeouts.read, sender.send_request(request)).await {
@@ -93,7 +97,7 @@ async fn ask_upstream(
                     Err(_) => Err(ProxyError::ReadTimeout),
                 };
             }
-            Err(error) if error.retryable() => last = error,
+            Err(error) if error.retryable() && exchange.may_retry(upstream, &error) => last = error,
             Err(error) => return Err(error),
         }
     }

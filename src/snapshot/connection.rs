@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
 
 use crate::alarm::Alarm;
 use crate::body::Body;
@@ -28,11 +29,23 @@ const MAX_BUFFER: usize = 64 << 10;
 pub struct Connection {
     /// For the one exchange that uses the connection; kept, so that its timer is armed once per timeout and not per request.
     pub alarm: Alarm,
-    io: Option<http1::Connection<TokioIo<TcpStream>, Body>>,
+    io: Io,
+    /// The name that its handshake was for, as [`Secure::name`](super::Secure::name) gives it; empty without TLS.
+    pub name: Box<str>,
+    requests: u64,
     sender: http1::SendRequest<Body>,
     signal: Arc<Signal>,
     /// `signal`, as hyper wants it.
     waker: Waker,
+}
+
+/// What is read and written.
+#[expect(clippy::large_enum_variant, reason = "the large one is what most connections have")]
+enum Io {
+    Closed,
+    Plain(http1::Connection<TokioIo<TcpStream>, Body>),
+    /// Boxed, because most connections have none.
+    Secure(Box<http1::Connection<TokioIo<TlsStream<TcpStream>>, Body>>),
 }
 
 /// What hyper wakes in place of the task that drives the connection. Hyper's halves are made for different tasks and wake
@@ -67,15 +80,31 @@ impl Connection {
     /// Speaks HTTP/1.1 on `stream`.
     pub async fn new(stream: TcpStream) -> hyper::Result<Self> {
         let (sender, io) = http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream)).await?;
+        Ok(Self::of(sender, Io::Plain(io), Box::default()))
+    }
+
+    /// Speaks HTTP/1.1 on `stream`, whose handshake was for `name`.
+    pub async fn secure(stream: TlsStream<TcpStream>, name: &str) -> hyper::Result<Self> {
+        let (sender, io) = http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream)).await?;
+        Ok(Self::of(sender, Io::Secure(Box::new(io)), name.into()))
+    }
+
+    fn of(sender: http1::SendRequest<Body>, io: Io, name: Box<str>) -> Self {
         let signal = Arc::new(Signal::default());
         let waker = signal.clone().into();
-        Ok(Self { alarm: Alarm::new(Instant::now()), io: Some(io), sender, signal, waker })
+        Self { alarm: Alarm::new(Instant::now()), io, name, requests: 0, sender, signal, waker }
     }
 
     /// Sends a request. The answer is to be had from [`Connection::poll_answer`].
     pub fn send(&mut self, request: Request<Body>) -> impl Future<Output = Answer> + use<> {
+        self.requests += 1;
         // Without a budget, because a budget that is used up would have to wake the task.
         unconstrained(self.sender.try_send_request(request))
+    }
+
+    /// How many requests were sent.
+    pub fn requests(&self) -> u64 {
+        self.requests
     }
 
     /// The answer to what was sent.
@@ -90,11 +119,19 @@ impl Connection {
 
     /// Reads and writes what is possible now, and arranges for `cx` to be woken when more is.
     fn drive(&mut self, cx: &mut Context<'_>) {
-        let Some(io) = &mut self.io else { return };
+        if matches!(self.io, Io::Closed) {
+            return;
+        }
         self.signal.task.register(cx.waker());
         self.signal.stirred.store(false, Ordering::Relaxed);
-        if Pin::new(io).poll(&mut Context::from_waker(&self.waker)).is_ready() {
-            self.io = None; // closed; an error was given to whoever waits for the response or its body
+        let mut cx = Context::from_waker(&self.waker);
+        let closed = match &mut self.io {
+            Io::Closed => false,
+            Io::Plain(io) => Pin::new(io).poll(&mut cx).is_ready(),
+            Io::Secure(io) => Pin::new(&mut **io).poll(&mut cx).is_ready(),
+        };
+        if closed {
+            self.io = Io::Closed; // an error was given to whoever waits for the response or its body
         }
     }
 
@@ -122,7 +159,11 @@ impl Connection {
     /// Whether the connection is open and has nothing under way. Notices that the upstream closed it.
     pub fn is_idle(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
-        self.io.is_some() && self.sender.is_ready()
+        self.is_open() && self.sender.is_ready()
+    }
+
+    fn is_open(&self) -> bool {
+        !matches!(self.io, Io::Closed)
     }
 
     /// [`Connection::is_idle`] of a connection that was idle, without looking where nothing has stirred since.
@@ -132,8 +173,10 @@ impl Connection {
 
     /// Lets a task of its own drive the connection, so that it can be upgraded.
     pub fn detach(self) -> http1::SendRequest<Body> {
-        if let Some(io) = self.io {
-            tokio::spawn(io.with_upgrades());
+        match self.io {
+            Io::Closed => {}
+            Io::Plain(io) => drop(tokio::spawn(io.with_upgrades())),
+            Io::Secure(io) => drop(tokio::spawn(io.with_upgrades())),
         }
         self.sender
     }
@@ -141,7 +184,7 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("open", &self.io.is_some()).finish_non_exhaustive()
+        f.debug_struct("Connection").field("open", &self.is_open()).finish_non_exhaustive()
     }
 }
 

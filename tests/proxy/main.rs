@@ -8,16 +8,25 @@ mod client;
 mod drain;
 mod faults;
 mod forwarding;
+mod health;
 mod identity;
 mod limits;
 mod lines;
 mod live;
 mod mtls;
+#[path = "../attacks/objects.rs"]
+#[expect(dead_code, reason = "shared with the attacks, which use more of it")]
+mod objects;
 mod pki;
 mod policy;
 mod routing;
 mod scene;
 mod seen;
+#[path = "../attacks/stage.rs"]
+#[expect(dead_code, reason = "shared with the attacks, which use more of it")]
+mod stage;
 mod streaming;
+mod tls_upstream;
 mod upstream;
+mod upstream_tls;
 mod websocket;

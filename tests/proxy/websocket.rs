@@ -13,24 +13,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::Connection;
 use crate::scene::{config, endpoint, route};
-use crate::upstream::{Recorder, serve, text};
+use crate::upstream::{AnyBody, Recorder, serve, text};
 
 /// An upstream that agrees to WebSockets and then echoes bytes.
 pub(crate) async fn echo() -> Recorder {
-    serve(|mut request: Request<hyper::body::Incoming>| async move {
-        if !request.headers().contains_key("upgrade") {
-            return Response::new(text("no upgrade"));
-        }
-        tokio::spawn(async move {
-            let mut stream = TokioIo::new(hyper::upgrade::on(&mut request).await.unwrap());
-            let (mut read, mut write) = tokio::io::split(&mut stream);
-            let _ = tokio::io::copy(&mut read, &mut write).await;
-            let _ = stream.shutdown().await;
-        });
-        let response = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "websocket");
-        response.header("sec-websocket-accept", "x").body(text("")).unwrap()
-    })
-    .await
+    serve(answer_with_echo).await
+}
+
+pub(crate) async fn answer_with_echo(mut request: Request<hyper::body::Incoming>) -> Response<AnyBody> {
+    if !request.headers().contains_key("upgrade") {
+        return Response::new(text("no upgrade"));
+    }
+    tokio::spawn(async move {
+        let mut stream = TokioIo::new(hyper::upgrade::on(&mut request).await.unwrap());
+        let (mut read, mut write) = tokio::io::split(&mut stream);
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+        let _ = stream.shutdown().await;
+    });
+    let response = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "websocket");
+    response.header("sec-websocket-accept", "x").body(text("")).unwrap()
 }
 
 fn upgrade(client: &Connection, host: &str) -> Request<crate::upstream::AnyBody> {

@@ -74,7 +74,7 @@ fn part<T: DeserializeOwned>(value: Option<Value>, field: &str) -> Result<Option
     value.map_or(Ok(None), |value| json::read(value, field))
 }
 
-fn secret_key(secret: SecretRef, namespace: &str, field: &str) -> Result<ObjectKey, Invalid> {
+pub(super) fn secret_key(secret: SecretRef, namespace: &str, field: &str) -> Result<ObjectKey, Invalid> {
     let SecretRef { name, namespace: named } = secret;
     let name = name.filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| Invalid::spec(format!("{field}.name"), "must name a Secret"))?;

@@ -4,6 +4,8 @@
 //! is to be reached by TLS must not be sent plain text.
 
 mod balancer;
+mod health;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use super::duration::timeouts;
 use super::service::number;
 use super::{Observe, json};
 use crate::api::{self, ApisixUpstream, ApisixUpstreamSpec, PortSettings};
-use crate::model::{Invalid, Kind, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
+use crate::model::{Invalid, Keepalive, Kind, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
 use crate::world::{Object, Observed};
 
 impl Observe for ApisixUpstream {
@@ -27,15 +29,16 @@ impl Observe for ApisixUpstream {
     fn parse(self) -> Result<ServiceSettings, Invalid> {
         // Read apart from the rest: another controller's object may hold what only that one serves.
         let class = self.spec["ingressClassName"].as_str().filter(|name| !name.is_empty()).map(Arc::from);
-        Ok(ServiceSettings { class, settings: by_port(self.spec) })
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        Ok(ServiceSettings { class, settings: by_port(self.spec, namespace) })
     }
 
     fn wrap(observed: Observed<ServiceSettings>) -> Object {
-        Object::ApisixUpstream(observed)
+        Object::ApisixUpstream(Box::new(observed))
     }
 }
 
-fn by_port(spec: Value) -> Result<SettingsByPort, Invalid> {
+fn by_port(spec: Value, namespace: &str) -> Result<SettingsByPort, Invalid> {
     // Without a spec the object says nothing, and every default holds.
     let spec = if spec.is_null() { Value::Object(serde_json::Map::new()) } else { spec };
     let ApisixUpstreamSpec { external_nodes, ingress_class_name: _, port_level_settings, settings } =
@@ -45,14 +48,14 @@ fn by_port(spec: Value) -> Result<SettingsByPort, Invalid> {
     for (index, PortSettings { port, settings }) in port_level_settings.unwrap_or_default().into_iter().enumerate() {
         let field = format!("spec.portLevelSettings[{index}]");
         let port = number(port, format!("{field}.port"))?;
-        if ports.insert(port, read(settings, &field)?).is_some() {
+        if ports.insert(port, read(settings, namespace, &field)?).is_some() {
             return Err(Invalid::spec(format!("{field}.port"), format!("{port} is in the list already")));
         }
     }
-    Ok(SettingsByPort { default: read(settings, "spec")?, ports })
+    Ok(SettingsByPort { default: read(settings, namespace, "spec")?, ports })
 }
 
-fn read(settings: api::UpstreamSettings, field: &str) -> Result<UpstreamSettings, Invalid> {
+fn read(settings: api::UpstreamSettings, namespace: &str, field: &str) -> Result<UpstreamSettings, Invalid> {
     let api::UpstreamSettings {
         discovery,
         health_check,
@@ -63,17 +66,13 @@ fn read(settings: api::UpstreamSettings, field: &str) -> Result<UpstreamSettings
         subsets,
         timeout,
         tls_secret,
+        tls_verify,
         upstream_host,
     } = settings;
-    for (name, value) in
-        [("discovery", discovery), ("healthCheck", health_check), ("subsets", subsets), ("tlsSecret", tls_secret)]
-    {
+    for (name, value) in [("discovery", discovery), ("subsets", subsets)] {
         refuse(field, name, value.as_ref())?;
     }
-    if let Some(scheme) = scheme.filter(|scheme| !matches!(scheme.as_str(), "" | "http")) {
-        let message = format!("`{scheme}` is not served, only `http`");
-        return Err(Invalid::unsupported(format!("{field}.scheme"), message));
-    }
+    let (http2, tls) = tls::read(scheme.as_deref().unwrap_or_default(), tls_secret, tls_verify, namespace, field)?;
     let retries = match retries {
         None => None,
         Some(retries) => Some(
@@ -83,9 +82,17 @@ fn read(settings: api::UpstreamSettings, field: &str) -> Result<UpstreamSettings
     };
     Ok(UpstreamSettings {
         balancing: balancer::read(loadbalancer.unwrap_or_default(), &format!("{field}.loadbalancer"))?,
+        health: match health_check {
+            None => None,
+            Some(check) => Some(Arc::new(health::read(check, &format!("{field}.healthCheck"))?)),
+        },
         host: host(pass_host.as_deref().unwrap_or_default(), upstream_host.as_deref().unwrap_or_default(), field)?,
+        http2,
+        keepalive: Keepalive::default(),
         retries,
+        retry_timeout: None,
         timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
+        tls: tls.map(Box::new),
     })
 }
 
@@ -166,14 +173,11 @@ mod tests {
     #[test]
     fn what_is_not_served_is_refused_by_name() {
         for (spec, field, reason) in [
-            (json!({"scheme": "https"}), "spec.scheme", Reason::Unsupported),
-            (json!({"scheme": "grpc"}), "spec.scheme", Reason::Unsupported),
-            (json!({"healthCheck": {}}), "spec.healthCheck", Reason::Unsupported),
+            (json!({"scheme": "kafka"}), "spec.scheme", Reason::Unsupported),
+            (json!({"healthCheck": {}}), "spec.healthCheck.active", Reason::InvalidSpec),
             (json!({"subsets": [{"name": "a"}]}), "spec.subsets", Reason::Unsupported),
-            (json!({"tlsSecret": {"name": "a"}}), "spec.tlsSecret", Reason::Unsupported),
             (json!({"discovery": {"type": "dns"}}), "spec.discovery", Reason::Unsupported),
             (json!({"externalNodes": [{"name": "a"}]}), "spec.externalNodes", Reason::Unsupported),
-            (json!({"loadbalancer": {"type": "ewma"}}), "spec.loadbalancer.type", Reason::Unsupported),
             (json!({"loadbalancer": {"type": "best"}}), "spec.loadbalancer.type", Reason::InvalidSpec),
             (
                 json!({"loadbalancer": {"type": "chash", "hashOn": "consumer"}}),
@@ -205,7 +209,7 @@ mod tests {
                 Reason::InvalidSpec,
             ),
             (
-                json!({"portLevelSettings": [{"port": 80, "scheme": "https"}]}),
+                json!({"portLevelSettings": [{"port": 80, "scheme": "tcp"}]}),
                 "spec.portLevelSettings[0].scheme",
                 Reason::Unsupported,
             ),

@@ -1,0 +1,107 @@
+//! How endpoints are spoken to: the scheme, and TLS.
+
+use crate::api::{SecretRef, TlsVerify};
+use crate::model::{Invalid, UpstreamTls, VerifyServer};
+use crate::source::parse::tls::secret_key;
+
+/// Reads `scheme`, `tlsSecret` and `tlsVerify`: whether HTTP/2 is spoken, and how TLS is.
+pub(super) fn read(
+    scheme: &str,
+    secret: Option<SecretRef>,
+    verify: Option<TlsVerify>,
+    namespace: &str,
+    field: &str,
+) -> Result<(bool, Option<UpstreamTls>), Invalid> {
+    let (http2, secure) = match scheme {
+        "" | "http" => (false, false),
+        "https" => (false, true),
+        other => {
+            let message = format!("`{other}` is not served; write one of http, https");
+            return Err(Invalid::unsupported(format!("{field}.scheme"), message));
+        }
+    };
+    if !secure {
+        // Whoever gives a certificate does not want plain text.
+        let named = [("tlsSecret", secret.is_some()), ("tlsVerify", verify.is_some())];
+        return match named.into_iter().find(|(_, given)| *given) {
+            None => Ok((http2, None)),
+            Some((name, _)) => {
+                Err(Invalid::spec(format!("{field}.{name}"), "needs a scheme of TLS: https, grpcs or h2"))
+            }
+        };
+    }
+    let secret = secret.map(|secret| secret_key(secret, namespace, &format!("{field}.tlsSecret"))).transpose()?;
+    let verify = verify.map_or(Ok(VerifyServer::No), |verify| authorities(verify, namespace, field))?;
+    Ok((http2, Some(UpstreamTls { client: secret, verify })))
+}
+
+fn authorities(verify: TlsVerify, namespace: &str, field: &str) -> Result<VerifyServer, Invalid> {
+    let TlsVerify { ca_secret, system_roots } = verify;
+    let field = format!("{field}.tlsVerify");
+    match (ca_secret, system_roots.unwrap_or(false)) {
+        (Some(secret), false) => {
+            Ok(VerifyServer::Authorities(secret_key(secret, namespace, &format!("{field}.caSecret"))?))
+        }
+        (None, true) => Ok(VerifyServer::SystemRoots),
+        (Some(_), true) | (None, false) => Err(Invalid::spec(field, "must hold either caSecret or systemRoots: true")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::{ObjectKey, Reason};
+
+    fn parse(spec: Value) -> Result<(bool, Option<UpstreamTls>), Invalid> {
+        let spec: crate::api::UpstreamSettings = serde_json::from_value(spec).unwrap();
+        read(&spec.scheme.unwrap_or_default(), spec.tls_secret, spec.tls_verify, "ns", "spec")
+    }
+
+    #[test]
+    fn schemes_are_protocols_with_or_without_tls() {
+        for (scheme, http2, secure) in [("", false, false), ("http", false, false), ("https", false, true)] {
+            let (got, tls) = parse(json!({"scheme": scheme})).unwrap();
+            assert_eq!((got, tls.is_some()), (http2, secure), "{scheme}");
+        }
+    }
+
+    #[test]
+    fn certificates_come_from_secrets_of_any_namespace() {
+        let spec = json!({
+            "scheme": "https", "tlsSecret": {"name": "a", "namespace": "other"}, "tlsVerify": {"caSecret": {"name": "b"}},
+        });
+        let tls = parse(spec).unwrap().1.unwrap();
+        assert_eq!(tls.client, Some(ObjectKey::new("other", "a")));
+        assert_eq!(tls.verify, VerifyServer::Authorities(ObjectKey::new("ns", "b")));
+        let spec = json!({"scheme": "https", "tlsVerify": {"systemRoots": true}});
+        assert_eq!(parse(spec).unwrap().1.unwrap().verify, VerifyServer::SystemRoots);
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused() {
+        let ca = json!({"name": "a"});
+        for (spec, field, reason) in [
+            (json!({"scheme": "tcp"}), "spec.scheme", Reason::Unsupported),
+            (json!({"scheme": "http", "tlsSecret": ca}), "spec.tlsSecret", Reason::InvalidSpec),
+            (json!({"tlsVerify": {"caSecret": ca}}), "spec.tlsVerify", Reason::InvalidSpec),
+            (json!({"scheme": "https", "tlsSecret": {}}), "spec.tlsSecret.name", Reason::InvalidSpec),
+            (json!({"scheme": "https", "tlsVerify": {}}), "spec.tlsVerify", Reason::InvalidSpec),
+            (json!({"scheme": "https", "tlsVerify": {"systemRoots": false}}), "spec.tlsVerify", Reason::InvalidSpec),
+            (
+                json!({"scheme": "https", "tlsVerify": {"systemRoots": true, "caSecret": ca}}),
+                "spec.tlsVerify",
+                Reason::InvalidSpec,
+            ),
+            (
+                json!({"scheme": "https", "tlsVerify": {"caSecret": {}}}),
+                "spec.tlsVerify.caSecret.name",
+                Reason::InvalidSpec,
+            ),
+        ] {
+            let invalid = parse(spec.clone()).unwrap_err();
+            assert_eq!((invalid.field.as_str(), invalid.reason), (field, reason), "{spec}: {invalid}");
+        }
+    }
+}
