@@ -26,7 +26,12 @@ const KUBE: SourceId = SourceId::Kubernetes;
 
 impl Bench {
     fn start(world: World) -> Self {
-        let context = Context { class: "apisix".into(), controller: "ours".into(), tls: TlsContext::new().unwrap() };
+        let context = Context {
+            class: "apisix".into(),
+            controller: "ours".into(),
+            stream_ports: None,
+            tls: TlsContext::new().unwrap(),
+        };
         let (changes, receiver) = mpsc::channel(64);
         let current = Arc::new(Current::default());
         let (published_sender, published) = watch::channel(false);
