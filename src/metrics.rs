@@ -1,6 +1,7 @@
 //! Metrics for Prometheus. Every handle that traffic touches is a plain atomic resolved at the start: no lock, no hashing of
 //! labels on the request path.
 
+mod health;
 mod hosts;
 
 use std::collections::BTreeMap;
@@ -358,6 +359,7 @@ impl Collector for Served {
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }
         }
+        health::encode(&snapshot, &mut encoder)?;
         hosts::encode(&snapshot, &mut encoder)
     }
 }

@@ -26,7 +26,7 @@ pub enum Object {
     /// An ApisixTls.
     ApisixTls(Observed<TlsHost>),
     /// An ApisixUpstream.
-    ApisixUpstream(Observed<ServiceSettings>),
+    ApisixUpstream(Box<Observed<ServiceSettings>>),
     /// A ConfigMap.
     ConfigMap(Observed<Data>),
     /// An EndpointSlice.
@@ -177,7 +177,7 @@ impl World {
         match object {
             Object::ApisixRoute(value) => put(&mut self.routes, id, value),
             Object::ApisixTls(value) => put(&mut self.tls, id, value),
-            Object::ApisixUpstream(value) => put(&mut self.upstreams, id, value),
+            Object::ApisixUpstream(value) => put(&mut self.upstreams, id, *value),
             Object::ConfigMap(value) => put(&mut self.config_maps, id, value),
             Object::EndpointSlice(value) => {
                 if self.slices.get(&id).is_some_and(|old| **old == value) {

@@ -150,7 +150,7 @@ pub struct ExpressionSubject {
     /// The name of the header, argument, cookie or variable; none for the path.
     #[schemars(length(max = 256))]
     pub name: Option<String>,
-    /// Where it is. `Body` is not served: an object that has it is refused.
+    /// Where it is. `Body` looks into forms and JSON of at most 64 KiB.
     #[schemars(required, extend("enum" = ["Header", "Query", "Path", "Cookie", "Variable", "Body"]))]
     pub scope: Option<String>,
 }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::health::HealthCheck;
 use super::route::Timeout;
 use super::schema;
 use super::status::Status;
@@ -59,10 +60,8 @@ pub struct UpstreamSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")] // as above, and so below
     #[schemars(schema_with = "schema::any")]
     pub discovery: Option<Value>,
-    /// Health checks. Not served: an object that sets them is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any")]
-    pub health_check: Option<Value>,
+    /// How the health of the endpoints is found out; not at all where it is left out.
+    pub health_check: Option<HealthCheck>,
     /// Which endpoint gets a request; `roundrobin` where it is left out.
     pub loadbalancer: Option<LoadBalancer>,
     /// The `Host` that is sent: the client's (`pass`, the default), the endpoint's (`node`), or `upstreamHost` (`rewrite`).
@@ -95,13 +94,13 @@ pub struct UpstreamSettings {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadBalancer {
-    /// What `chash` hashes: `vars` (the default), `header` or `cookie`. Others are refused.
+    /// What `chash` hashes: `vars` (the default), `header`, `cookie` or `vars_combinations`. `consumer` is refused.
     #[schemars(extend("enum" = ["vars", "header", "cookie", "consumer", "vars_combinations"]))]
     pub hash_on: Option<String>,
-    /// The name of the variable, header or cookie.
+    /// The name of the variable, header or cookie; a text with variables in it for `vars_combinations`.
     #[schemars(length(max = 253))]
     pub key: Option<String>,
-    /// `roundrobin`, `least_conn` or `chash`. `ewma` is refused.
+    /// `roundrobin`, `least_conn`, `chash` or `ewma`.
     #[serde(rename = "type")]
     #[schemars(required, extend("enum" = ["roundrobin", "chash", "ewma", "least_conn"]))]
     pub kind: Option<String>,

@@ -31,7 +31,7 @@ use crate::readiness::Readiness;
 use crate::snapshot::Current;
 use crate::source::{kubernetes, manifests::Manifests};
 use crate::world::World;
-use crate::{drain, log};
+use crate::{drain, health, log};
 
 /// The gate that opens with the first published snapshot.
 const FIRST_SNAPSHOT: &str = "first snapshot";
@@ -152,6 +152,7 @@ async fn start_control(
         tokio::spawn(kubernetes::run(client.clone(), source, change_sender.clone(), referenced, readiness.clone()));
         leadership = Some(Leadership::start(client, options.watch_namespace.clone(), report.clone()));
     }
+    tokio::spawn(health::run(current.clone()));
     tokio::spawn(problems::log(report, manifests));
     let context = Context {
         class: options.class.ingress_class.clone().into(),

@@ -25,7 +25,7 @@ pub(super) fn compile(
     previous: &Snapshot,
     report: &mut Report,
 ) -> (HostTable<HostRoutes>, Carried) {
-    let mut endpoints = Endpoints::new(&previous.carried.endpoints);
+    let mut endpoints = Endpoints::new(&previous.carried);
     let mut stats = HashMap::new();
     let mut placed = Vec::new();
     for (key, source, observed) in world.routes() {
@@ -64,7 +64,7 @@ pub(super) fn compile(
         }
         insert(report, key, observed.meta, source, problems);
     }
-    (tables(placed), Carried { endpoints: endpoints.current, stats })
+    (tables(placed), Carried { endpoints: endpoints.current, health: endpoints.health, stats })
 }
 
 fn insert(report: &mut Report, key: &ObjectKey, meta: Meta, source: SourceId, problems: Vec<Problem>) {
@@ -90,7 +90,7 @@ fn backends(
             Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
         }
     }
-    let usable = |upstream: &(crate::snapshot::Upstream, u32)| upstream.1 > 0 && !upstream.0.nodes().is_empty();
+    let usable = |upstream: &(crate::snapshot::Upstream, u32)| upstream.1 > 0 && upstream.0.is_usable();
     if resolved.iter().any(usable) {
         resolved.retain(usable);
     }

@@ -14,20 +14,23 @@ use crate::model::{
     Problem, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId, Timeouts, UpstreamSettings,
     Validity, VerifyServer,
 };
-use crate::snapshot::{Address, Carried, Endpoint, Host, NameOf, Secure, Transport, Upstream};
+use crate::snapshot::{Address, Carried, CheckId, Endpoint, Host, NameOf, Node, Secure, Transport, Upstream, Watched};
 use crate::world::World;
 
 /// The endpoints in use, by address and transport: one connection pool for both, whichever routes lead to it.
 #[derive(Debug)]
 pub(super) struct Endpoints<'a> {
-    previous: &'a HashMap<(Address, Transport), Arc<Endpoint>>,
     pub(super) current: HashMap<(Address, Transport), Arc<Endpoint>>,
+    /// Those whose health is looked after.
+    pub(super) health: HashMap<CheckId, Watched>,
+    previous: &'a Carried,
     tls: ClientConfigs,
 }
 
 impl<'a> Endpoints<'a> {
-    pub(super) fn new(previous: &'a HashMap<(Address, Transport), Arc<Endpoint>>) -> Self {
-        Self { current: HashMap::new(), previous, tls: ClientConfigs::new(previous) }
+    pub(super) fn new(previous: &'a Carried) -> Self {
+        let tls = ClientConfigs::new(&previous.endpoints);
+        Self { current: HashMap::new(), health: HashMap::new(), previous, tls }
     }
 
     fn at(&mut self, address: Address, transport: &Transport) -> Arc<Endpoint> {
@@ -35,10 +38,21 @@ impl<'a> Endpoints<'a> {
         if let Some(endpoint) = self.current.get(&key) {
             return endpoint.clone();
         }
-        let carried = self.previous.get(&key).cloned();
+        let carried = self.previous.endpoints.get(&key).cloned();
         let endpoint = carried.unwrap_or_else(|| Arc::new(Endpoint::new(key.0.clone(), key.1.clone())));
         self.current.insert(key, endpoint.clone());
         endpoint
+    }
+
+    /// Looks after the health of `node`.
+    fn watch(&mut self, node: &mut Node, id: &CheckId) {
+        let previous = self.previous.health.get(id);
+        let address = || id.check.active.host.as_ref().and_then(|host| HeaderValue::from_str(host).ok());
+        let host = id.host.clone().or_else(address).or_else(|| node.endpoint.host());
+        // An address that is no `Host` cannot be asked anything over HTTP, but may be connected to.
+        let host = host.unwrap_or_else(|| HeaderValue::from_static("localhost"));
+        let watched = self.health.entry(id.clone()).or_insert_with(|| Watched::new(id, previous));
+        node.health = Some(watched.watch(&node.endpoint, host, previous));
     }
 }
 
@@ -130,8 +144,8 @@ fn transport(
     settings: &UpstreamSettings,
     configs: &mut ClientConfigs,
 ) -> Result<Transport, Invalid> {
-    let http2 = settings.http2;
-    let Some(tls) = &settings.tls else { return Ok(Transport { http2, tls: None }) };
+    let UpstreamSettings { http2, keepalive, .. } = *settings;
+    let Some(tls) = &settings.tls else { return Ok(Transport { http2, keepalive, tls: None }) };
     let client = configs.get(world, context, tls, http2)?;
     let name = match &settings.host {
         PassHost::Node => NameOf::Node,
@@ -141,7 +155,7 @@ fn transport(
                 .ok_or_else(|| Invalid::spec("upstreamHost", format!("`{host}` is no name that TLS can ask for")))?,
         ),
     };
-    Ok(Transport { http2, tls: Some(Secure { client, name }) })
+    Ok(Transport { http2, keepalive, tls: Some(Secure { client, name }) })
 }
 
 fn refused(key: &ObjectKey, why: &Invalid, field: &str) -> Invalid {
@@ -180,6 +194,7 @@ fn configure(
     let mut upstream = match &settings.balancing {
         Balancing::Hash(key) => upstream.hashing(key.clone()),
         Balancing::LeastConnections => upstream.with_least_connections(),
+        Balancing::PeakEwma => upstream.with_peak_ewma(),
         Balancing::RoundRobin => upstream,
     };
     upstream.host = match &settings.host {
@@ -190,8 +205,15 @@ fn configure(
         })?),
     };
     upstream.attempts = settings.retries.map_or(usize::MAX, |retries| retries.saturating_add(1));
+    upstream.retry_timeout = settings.retry_timeout;
     upstream.timeouts = if of_route.is_some() { None } else { settings.timeouts };
     Ok(upstream)
+}
+
+/// The `Host` that is always sent.
+fn rewritten(host: &PassHost) -> Option<HeaderValue> {
+    let PassHost::Rewrite(host) = host else { return None };
+    HeaderValue::from_str(host).ok()
 }
 
 /// Resolves `backend` of an object in `namespace`, for a route with deadlines of its own or none. `field` is the backend's
@@ -244,7 +266,14 @@ pub(super) fn resolve(
     let settings = settings(world, context, &key, number, field)?;
     let transport = settings.map(|settings| transport(world, context, settings, &mut endpoints.tls)).transpose();
     let transport = transport.map_err(|why| refused(&key, &why, field))?.unwrap_or_default();
-    let nodes = addresses.into_iter().map(|address| endpoints.at(address, &transport).into());
+    let mut nodes: Vec<Node> = addresses.into_iter().map(|address| endpoints.at(address, &transport).into()).collect();
+    if let Some(check) = settings.and_then(|settings| settings.health.as_ref()) {
+        let host = settings.and_then(|settings| rewritten(&settings.host));
+        let id = CheckId { check: check.clone(), host, upstream: format!("{key}:{number}").into() };
+        for node in &mut nodes {
+            endpoints.watch(node, &id);
+        }
+    }
     let upstream = Upstream::new(name.into(), nodes);
     match settings {
         None => Ok(upstream),

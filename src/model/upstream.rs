@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Invalid, Kind, ObjectRef, Timeouts, UpstreamTls};
+use super::{Balancing, HealthCheck, Invalid, Keepalive, Kind, ObjectRef, Timeouts, UpstreamTls};
 
 /// One ApisixUpstream. It speaks for the Service of the same namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,47 +38,22 @@ pub struct SettingsByPort {
 pub struct UpstreamSettings {
     /// Which endpoint gets a request.
     pub balancing: Balancing,
+    /// How the health of the endpoints is found out; `None` where it is not, and all count as healthy.
+    pub health: Option<Arc<HealthCheck>>,
     /// The `Host` that is sent.
     pub host: PassHost,
     /// Whether HTTP/2 is spoken, from the first byte, and not HTTP/1.1.
     pub http2: bool,
+    /// How connections are kept.
+    pub keepalive: Keepalive,
     /// How many other endpoints are tried where one cannot be connected to; `None` for all of them (APISIX).
     pub retries: Option<usize>,
+    /// How long after the first attempt another endpoint is still tried; `None` for ever.
+    pub retry_timeout: Option<Duration>,
     /// Deadlines of routes that have none of their own.
     pub timeouts: Option<Timeouts>,
     /// How TLS is spoken; `None` for plain text.
     pub tls: Option<Box<UpstreamTls>>,
-}
-
-/// `loadbalancer`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Balancing {
-    /// Equal requests to the same endpoint (`chash`).
-    Hash(HashKey),
-    /// The endpoint with the fewest requests under way (`least_conn`).
-    LeastConnections,
-    /// Each in turn.
-    #[default]
-    RoundRobin,
-}
-
-/// What is hashed of a request. Where the request has no such thing, its client's address is (APISIX).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HashKey {
-    /// The client's address (`remote_addr`).
-    Address,
-    /// A parameter of the query, as it is written (`arg_NAME`).
-    Argument(Arc<str>),
-    /// A cookie.
-    Cookie(Arc<str>),
-    /// A header; the name is in lower case.
-    Header(Arc<str>),
-    /// The host in normal form (`host`).
-    Host,
-    /// The path (`uri`).
-    Path,
-    /// Path and query (`request_uri`).
-    Target,
 }
 
 /// `passHost`.

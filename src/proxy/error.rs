@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::exchange::Exchange;
 use super::verdict::Verdict;
-use crate::model::{Failure, FailureAnswer, FailureBody, Invalid};
+use crate::model::{Failure, FailureAnswer, FailureBody, Invalid, Sign};
 use crate::snapshot::ClientAuth;
 use crate::trust::{Cause, Refusal};
 
@@ -166,6 +166,15 @@ impl ProxyError {
     /// Whether another endpoint may be asked: nothing was sent to this one.
     pub(super) fn retryable(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Handshake(_))
+    }
+
+    /// What the failure is a sign of, where it is the endpoint's.
+    pub(super) fn sign(&self) -> Option<Sign> {
+        match self {
+            Self::Connect(_) | Self::Upstream(_) => Some(Sign::TcpFailure),
+            Self::ConnectTimeout | Self::ReadTimeout | Self::SendTimeout => Some(Sign::Timeout),
+            _ => None,
+        }
     }
 
     /// Logs a request that is served although this is wrong with it: its host's policy is in the mode `Observe`.

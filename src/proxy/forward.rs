@@ -2,12 +2,11 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
@@ -44,9 +43,10 @@ pub(super) fn forward(
         let downstream = exchange.downstream.clone();
         let metrics = &*downstream.shared().metrics;
         let mut last = ProxyError::NoEndpoint;
-        for Node { endpoint, .. } in upstream.from(first) {
+        for node in upstream.from(first) {
+            let endpoint = &node.endpoint;
             let now = Instant::now();
-            exchange.tries(upstream, endpoint, now);
+            exchange.tries(upstream, node, now);
             name_host(upstream, endpoint, request.headers_mut());
             if let Some(mut connection) = idle(endpoint, exchange.host.as_ref(), now) {
                 metrics.upstream.reuses.inc();
@@ -69,7 +69,7 @@ pub(super) fn forward(
                     let response = send(&mut connection, request, upload, deadlines, Instant::now()).await;
                     return response.map(|response| (response, connection)).map_err(|(error, _)| error);
                 }
-                Err(error) if error.retryable() => last = error,
+                Err(error) if error.retryable() && exchange.may_retry(upstream, &error) => last = error,
                 Err(error) => return Err(error),
             }
         }
@@ -175,10 +175,32 @@ fn failed(mut error: TrySendError<Request<Body>>) -> (ProxyError, Option<Request
 }
 
 impl Exchange {
-    /// Notes that `endpoint` of `upstream` is tried, `now`.
-    pub(super) fn tries(&mut self, upstream: &Upstream, endpoint: &Arc<Endpoint>, now: Instant) {
-        self.upstream_started.get_or_insert(now.into_std());
-        self.endpoint = Some(endpoint.clone());
-        self.under_way = upstream.occupy(endpoint);
+    /// Notes that `node` of `upstream` is tried, `now`.
+    pub(super) fn tries(&mut self, upstream: &Upstream, node: &Node, now: Instant) {
+        let now = now.into_std();
+        self.upstream_started.get_or_insert(now);
+        self.endpoint = Some(node.endpoint.clone());
+        self.under_way = upstream.occupy(node, now);
+    }
+
+    /// Whether there is time left to try another endpoint of `upstream`. The one tried last has failed with `error`.
+    pub(super) fn may_retry(&mut self, upstream: &Upstream, error: &ProxyError) -> bool {
+        self.ends(Err(error));
+        let since = self.upstream_started.map(|started| started.elapsed());
+        upstream.retry_timeout.is_none_or(|timeout| since.is_none_or(|since| since < timeout))
+    }
+
+    /// Notes what became of the request at the endpoint that was tried last, where that decides about others.
+    pub(super) fn ends(&mut self, answer: Result<StatusCode, &ProxyError>) {
+        let Some(under_way) = &mut self.under_way else { return };
+        let now = std::time::Instant::now();
+        match answer {
+            Ok(status) => under_way.answered(status, now),
+            Err(error) => {
+                if let Some(sign) = error.sign() {
+                    under_way.failed(sign, now);
+                }
+            }
+        }
     }
 }

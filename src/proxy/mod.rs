@@ -27,6 +27,7 @@ mod memory;
 mod on_wake;
 mod path;
 mod proxy_protocol;
+mod read_body;
 mod record;
 mod request;
 mod response;

@@ -13,7 +13,7 @@ use super::error::ProxyError;
 use super::standing::standing;
 use super::{Settings, headers, host, path};
 use crate::model::HostName;
-use crate::snapshot::{Policy, RequestFacts, Route, Snapshot};
+use crate::snapshot::{FormBody, Policy, RequestFacts, Route, Snapshot};
 
 /// A request that may never be sent.
 #[derive(Clone, Debug)]
@@ -77,6 +77,7 @@ impl Trial {
     /// What routes look at, where `host` and `path` are in normal form.
     pub fn facts<'a>(&'a self, host: &'a HostName, path: &'a str) -> RequestFacts<'a> {
         RequestFacts {
+            body: &FormBody::None, // nobody says what it would be
             encrypted: self.tls.is_some(),
             headers: &self.headers,
             host,

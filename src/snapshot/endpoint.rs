@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
 
+use super::latency::Latency;
 use super::{Connection, Secure};
+use crate::model::Keepalive;
 use crate::pool::Pool;
 
 /// One address, spoken to in one way, with its idle connections. Shared by every upstream and every snapshot that has both.
@@ -21,14 +23,30 @@ pub struct Endpoint {
     pub text: Box<str>,
     /// How it is spoken to.
     pub transport: Transport,
-    under_way: AtomicUsize,
+    pub(super) latency: Latency,
+    /// Requests that are under way and counted: those of upstreams that ask.
+    pub(super) under_way: AtomicUsize,
 }
 
 impl Endpoint {
     /// An endpoint without connections.
     pub fn new(address: Address, transport: Transport) -> Self {
         let text = address.to_string().into();
-        Self { address, idle: Pool::default(), text, transport, under_way: AtomicUsize::new(0) }
+        let Keepalive { idle_timeout, requests: _, size } = transport.keepalive;
+        let (idle, latency) = (Pool::new(size, idle_timeout), Latency::default());
+        Self { address, idle, text, transport, latency, under_way: AtomicUsize::new(0) }
+    }
+
+    /// Requests that are under way and counted.
+    pub(super) fn under_way(&self) -> u64 {
+        self.under_way.load(Ordering::Relaxed) as u64
+    }
+
+    /// Takes back a connection that is idle, unless it has carried as many requests as it may.
+    pub fn keep(&self, connection: Box<Connection>) {
+        if connection.requests() < self.transport.keepalive.requests {
+            self.idle.put(connection);
+        }
     }
 
     /// The address as a `Host` field: without the port where that is the scheme's own. `None` where it cannot be one.
@@ -43,6 +61,8 @@ impl Endpoint {
 pub struct Transport {
     /// Whether HTTP/2 is spoken, and not HTTP/1.1.
     pub http2: bool,
+    /// How connections are kept.
+    pub keepalive: Keepalive,
     /// TLS; `None` for plain text.
     pub tls: Option<Secure>,
 }
@@ -62,30 +82,6 @@ impl fmt::Display for Address {
             Self::Name(name, port) => write!(f, "{name}:{port}"),
             Self::Socket(address) => write!(f, "{address}"),
         }
-    }
-}
-
-/// A request that is under way at an endpoint, as long as this lives.
-#[derive(Debug)]
-pub struct UnderWay(Arc<Endpoint>);
-
-impl UnderWay {
-    pub(super) fn at(endpoint: Arc<Endpoint>) -> Self {
-        endpoint.under_way.fetch_add(1, Ordering::Relaxed);
-        Self(endpoint)
-    }
-}
-
-impl Endpoint {
-    /// Requests that are under way and were counted.
-    pub(super) fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -8,6 +8,7 @@ mod client;
 mod drain;
 mod faults;
 mod forwarding;
+mod health;
 mod identity;
 mod limits;
 mod lines;

@@ -11,7 +11,7 @@ use portcullis::metrics::Metrics;
 use portcullis::model::{HostPattern, Invalid, Methods, ObjectKey, PathPattern, Protocols, Timeouts};
 use portcullis::proxy::{Proxy, Settings};
 use portcullis::snapshot::{
-    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Transport, Upstream,
+    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Transport, Upstream, Watched,
     identity_headers,
 };
 use rcgen::ExtendedKeyUsagePurpose;
@@ -102,6 +102,12 @@ impl Config {
     pub(crate) fn routes(mut self, host: &str, routes: Vec<(&str, Route)>) -> Self {
         let routes = routes.into_iter().map(|(path, route)| (PathPattern::parse(path).unwrap(), Arc::new(route)));
         self.0.routes.insert(&pattern(host), HostRoutes::new(routes));
+        self
+    }
+
+    /// Looks after the health of endpoints.
+    pub(crate) fn watching(mut self, watched: Watched) -> Self {
+        self.0.carried.health.insert(watched.checks.id.clone(), watched);
         self
     }
 

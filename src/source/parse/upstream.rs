@@ -4,6 +4,7 @@
 //! is to be reached by TLS must not be sent plain text.
 
 mod balancer;
+mod health;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use super::duration::timeouts;
 use super::service::number;
 use super::{Observe, json};
 use crate::api::{self, ApisixUpstream, ApisixUpstreamSpec, PortSettings};
-use crate::model::{Invalid, Kind, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
+use crate::model::{Invalid, Keepalive, Kind, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
 use crate::world::{Object, Observed};
 
 impl Observe for ApisixUpstream {
@@ -33,7 +34,7 @@ impl Observe for ApisixUpstream {
     }
 
     fn wrap(observed: Observed<ServiceSettings>) -> Object {
-        Object::ApisixUpstream(observed)
+        Object::ApisixUpstream(Box::new(observed))
     }
 }
 
@@ -68,7 +69,7 @@ fn read(settings: api::UpstreamSettings, namespace: &str, field: &str) -> Result
         tls_verify,
         upstream_host,
     } = settings;
-    for (name, value) in [("discovery", discovery), ("healthCheck", health_check), ("subsets", subsets)] {
+    for (name, value) in [("discovery", discovery), ("subsets", subsets)] {
         refuse(field, name, value.as_ref())?;
     }
     let (http2, tls) = tls::read(scheme.as_deref().unwrap_or_default(), tls_secret, tls_verify, namespace, field)?;
@@ -81,9 +82,15 @@ fn read(settings: api::UpstreamSettings, namespace: &str, field: &str) -> Result
     };
     Ok(UpstreamSettings {
         balancing: balancer::read(loadbalancer.unwrap_or_default(), &format!("{field}.loadbalancer"))?,
+        health: match health_check {
+            None => None,
+            Some(check) => Some(Arc::new(health::read(check, &format!("{field}.healthCheck"))?)),
+        },
         host: host(pass_host.as_deref().unwrap_or_default(), upstream_host.as_deref().unwrap_or_default(), field)?,
         http2,
+        keepalive: Keepalive::default(),
         retries,
+        retry_timeout: None,
         timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
         tls: tls.map(Box::new),
     })
@@ -167,11 +174,10 @@ mod tests {
     fn what_is_not_served_is_refused_by_name() {
         for (spec, field, reason) in [
             (json!({"scheme": "kafka"}), "spec.scheme", Reason::Unsupported),
-            (json!({"healthCheck": {}}), "spec.healthCheck", Reason::Unsupported),
+            (json!({"healthCheck": {}}), "spec.healthCheck.active", Reason::InvalidSpec),
             (json!({"subsets": [{"name": "a"}]}), "spec.subsets", Reason::Unsupported),
             (json!({"discovery": {"type": "dns"}}), "spec.discovery", Reason::Unsupported),
             (json!({"externalNodes": [{"name": "a"}]}), "spec.externalNodes", Reason::Unsupported),
-            (json!({"loadbalancer": {"type": "ewma"}}), "spec.loadbalancer.type", Reason::Unsupported),
             (json!({"loadbalancer": {"type": "best"}}), "spec.loadbalancer.type", Reason::InvalidSpec),
             (
                 json!({"loadbalancer": {"type": "chash", "hashOn": "consumer"}}),

@@ -80,12 +80,6 @@ fn what_is_not_served_refuses_the_object_by_name() {
         ("/upstreams", json!([{"name": "u"}]), "spec.http[0].upstreams", "ApisixUpstream"),
         (
             "/match/exprs",
-            json!([{"subject": {"scope": "Body", "name": "a"}, "op": "Equal", "value": "b"}]),
-            "spec.http[0].match.exprs[0].subject.scope",
-            "Body",
-        ),
-        (
-            "/match/exprs",
             json!([{"subject": {"scope": "Variable", "name": "geoip_city"}, "op": "NotEqual", "value": "b"}]),
             "spec.http[0].match.exprs[0].subject.name",
             "request_uri",
@@ -184,6 +178,7 @@ fn every_operator_and_scope_is_read() {
         ("Cookie", "A", "LessThanEqual", "Cookie A LessThanEqual 1"),
         ("Path", "", "In", r#"Path In ["1", "2"]"#),
         ("Path", "ignored", "NotIn", r#"Path NotIn ["1", "2"]"#),
+        ("Body", "user.roles[0]", "Equal", r#"Body user.roles[0] Equal "1""#),
         ("Variable", "uri", "RegexMatch", r#"Path RegexMatch "1""#),
         ("Variable", "http_x_up", "RegexNotMatch", r#"Header x-up RegexNotMatch "1""#),
         ("Variable", "arg_a_b", "RegexMatchCaseInsensitive", r#"Query a_b RegexMatchCaseInsensitive "1""#),
@@ -203,6 +198,8 @@ fn a_bad_expression_is_named_by_its_path() {
     for (expression, blamed) in [
         (json!({"op": "Equal", "value": "1"}), "subject"),
         (json!({"subject": {"scope": "Header"}, "op": "Equal", "value": "1"}), "subject.name"),
+        (json!({"subject": {"scope": "Body"}, "op": "Equal", "value": "1"}), "subject.name"),
+        (json!({"subject": {"scope": "Body", "name": "a[*].b"}, "op": "Equal", "value": "1"}), "subject.name"),
         (json!({"subject": {"scope": "Header", "name": "a b"}, "op": "Equal", "value": "1"}), "subject.name"),
         (json!({"subject": {"scope": "Header", "name": "Host"}, "op": "Equal", "value": "1"}), "subject.name"),
         (json!({"subject": {"scope": "Variable", "name": "http_host"}, "op": "Equal", "value": "1"}), "subject.name"),
