@@ -202,7 +202,7 @@ impl ProxyError {
         match self {
             Self::NotFound | Self::MethodNotAllowed | Self::Overloaded => {}
             Self::BodyTimeout | Self::BodyTooLarge | Self::ExpectationFailed | Self::Malformed(_) => {
-                tracing::info!("{error}")
+                tracing::info!("{error}");
             }
             // Any client can claim to come from us.
             Self::Loop | Self::Misdirected(Misdirected::Gone | Misdirected::Plaintext) => tracing::warn!("{error}"),
