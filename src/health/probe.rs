@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::model::{ActiveCheck, CheckKind, Sign};
-use crate::snapshot::{Address, Target, server_name};
+use crate::snapshot::{Target, server_name};
 
 /// Bytes of an answer's head; the body is not read.
 const MAX_HEAD: usize = 16 << 10;
@@ -36,7 +36,7 @@ pub(super) async fn probe(target: &Target) -> Option<Sign> {
 
 /// The status of the answer; `None` where a connection is answer enough. Redirects are not followed: their status is the answer.
 async fn ask(target: &Target, active: &ActiveCheck) -> Result<Option<StatusCode>, Sign> {
-    let stream = connect(&target.endpoint.address, active.port).await.map_err(|_| Sign::TcpFailure)?;
+    let stream = connect(target.endpoint.address, active.port).await.map_err(|_| Sign::TcpFailure)?;
     let request = request(&target.host, active);
     match active.kind {
         CheckKind::Tcp => Ok(None),
@@ -48,17 +48,14 @@ async fn ask(target: &Target, active: &ActiveCheck) -> Result<Option<StatusCode>
     }
 }
 
-async fn connect(address: &Address, port: Option<u16>) -> io::Result<TcpStream> {
-    match address {
-        Address::Name(name, own) => TcpStream::connect((&**name, port.unwrap_or(*own))).await,
-        Address::Socket(own) => TcpStream::connect(SocketAddr::new(own.ip(), port.unwrap_or(own.port()))).await,
-    }
+async fn connect(address: SocketAddr, port: Option<u16>) -> io::Result<TcpStream> {
+    TcpStream::connect(SocketAddr::new(address.ip(), port.unwrap_or(address.port()))).await
 }
 
 /// TLS for the name of the `Host` that is asked.
 async fn tls(target: &Target, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     let host = target.host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
-    let name = host.as_ref().and_then(|host| server_name(host.host(), &target.endpoint.address));
+    let name = host.as_ref().and_then(|host| server_name(host.host(), target.endpoint.address));
     let (Some(name), Some(tls)) = (name, &target.checks.id.tls) else { return Err(io::ErrorKind::InvalidInput.into()) };
     TlsConnector::from(tls.config.clone()).connect(name, stream).await
 }
