@@ -37,7 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Crates that a module must not name at all.
 const MAY_NOT_USE: &[(&str, &[&str])] = &[
-    ("compile", &["kube", "k8s_openapi", "tokio", "std::time::SystemTime", "std::fs", "jiff"]),
+    ("compile", &["kube", "k8s_openapi", "tokio", "hickory_resolver", "std::time::SystemTime", "std::fs", "jiff"]),
     ("health", &["kube", "k8s_openapi", "schemars"]),
     ("model", &["kube", "k8s_openapi", "hyper", "rustls", "tokio"]),
     ("proxy", &["kube", "k8s_openapi", "schemars"]),

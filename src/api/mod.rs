@@ -27,4 +27,4 @@ pub use tls::{
     ApisixTlsSpec, Client, DataRef, Failure, Forward, ForwardedHeader, Identity, Protocols, Revocation, SecretRef,
     TextMatch,
 };
-pub use upstream::{ApisixUpstreamSpec, LoadBalancer, PortSettings, TlsVerify, UpstreamSettings};
+pub use upstream::{ApisixUpstreamSpec, ExternalNode, LoadBalancer, PortSettings, TlsVerify, UpstreamSettings};

@@ -7,6 +7,7 @@ mod memory;
 mod problems;
 mod traffic;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ use crate::model::{SourceId, StreamPorts};
 use crate::proxy::{Proxy, Settings};
 use crate::readiness::Readiness;
 use crate::snapshot::Current;
-use crate::source::{kubernetes, manifests::Manifests};
+use crate::source::{dns, kubernetes, manifests::Manifests};
 use crate::world::World;
 use crate::{drain, health, log};
 
@@ -156,6 +157,8 @@ async fn start_control(
         tokio::spawn(kubernetes::run(client.clone(), source, change_sender.clone(), referenced, readiness.clone()));
         leadership = Some(Leadership::start(client, options.watch_namespace.clone(), report.clone()));
     }
+    let (names_sender, names) = watch::channel(BTreeSet::new());
+    tokio::spawn(dns::run(dns::Resolver::system()?, names, change_sender));
     tokio::spawn(health::run(current.clone()));
     tokio::spawn(problems::log(report, manifests));
     let context = Context {
@@ -164,7 +167,13 @@ async fn start_control(
         stream_ports: Some(ports),
         tls: TlsContext::new()?.trusting(rustls_native_certs::load_native_certs().certs),
     };
-    let outputs = control::Outputs { current, published: published_sender, referenced: referenced_sender, reports };
+    let outputs = control::Outputs {
+        current,
+        names: names_sender,
+        published: published_sender,
+        referenced: referenced_sender,
+        reports,
+    };
     let clock = || i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
     tokio::spawn(control::run(World::awaiting(&sources), context, changes, outputs, clock));
     Ok((published, leadership))

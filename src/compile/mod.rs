@@ -7,6 +7,7 @@
 mod attach;
 mod certificate;
 mod data;
+mod nodes;
 mod policy;
 mod report;
 mod routes;
@@ -17,6 +18,7 @@ mod tls_config;
 mod upstream_tls;
 mod upstreams;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use report::{Condition, ObjectReport, Report};
@@ -42,6 +44,8 @@ pub struct Context {
 /// A compiled world.
 #[derive(Debug)]
 pub struct Compiled {
+    /// The names whose addresses the snapshot needs.
+    pub names: BTreeSet<Arc<str>>,
     /// When the report has to be made again because time has passed, in seconds since the epoch; `None` for never.
     pub next: Option<i64>,
     /// What became of every object that is ours.
@@ -64,7 +68,7 @@ pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) 
     let generation = previous.generation + 1;
     let mut snapshot = Snapshot { carried, generation, identity_headers, routes, streams, tls, ..Snapshot::default() };
     snapshot.carry_stats(previous);
-    Compiled { next, report, snapshot }
+    Compiled { names: endpoints.names, next, report, snapshot }
 }
 
 #[cfg(test)]

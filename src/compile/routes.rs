@@ -72,7 +72,7 @@ fn insert(report: &mut Report, key: &ObjectKey, meta: Meta, source: SourceId, pr
     report.objects.insert(object, ObjectReport { meta, problems, source });
 }
 
-/// The backends of a rule that can be used. One that is not resolved, or has no ready endpoint while another one has,
+/// The backends and upstreams of a rule that can be used. One that is not resolved, or has no ready endpoint while another one has,
 /// gets no traffic (APISIX); when none is left the route answers 503.
 fn backends(
     world: &World,
@@ -85,8 +85,16 @@ fn backends(
     let mut resolved = Vec::new();
     for (index, backend) in rule.backends.iter().enumerate() {
         let field = format!("spec.http[{rule_index}].backends[{index}]");
-        match upstreams::resolve(world, context, &key.namespace, (backend, rule.timeouts), &field, endpoints) {
+        let backend_of = (backend, rule.timeouts);
+        match upstreams::resolve(world, context, &key.namespace, backend_of, &field, endpoints, problems) {
             Ok(upstream) => resolved.push((upstream, backend.weight)),
+            Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
+        }
+    }
+    for (index, upstream) in rule.upstreams.iter().enumerate() {
+        let field = format!("spec.http[{rule_index}].upstreams[{index}]");
+        match upstreams::external(world, context, &key.namespace, (upstream, rule.timeouts), &field, endpoints) {
+            Ok(resolved_upstream) => resolved.push((resolved_upstream, upstream.weight)),
             Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
         }
     }

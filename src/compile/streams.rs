@@ -42,7 +42,9 @@ pub(super) fn compile(
                 }
             };
             let field = format!("{}.backend", rule.field);
-            let upstream = upstreams::resolve(world, context, &key.namespace, (&rule.backend, None), &field, endpoints);
+            let backend = (&rule.backend, None);
+            let upstream =
+                upstreams::resolve(world, context, &key.namespace, backend, &field, endpoints, &mut problems);
             let upstream = upstream.and_then(|upstream| plain(upstream, &field));
             let upstream = upstream.map_err(|invalid| problems.push(Problem { effect: Effect::Unresolved, invalid }));
             let name: Arc<str> = format!("{key}/{}", rule.name).into();

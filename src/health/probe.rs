@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::model::{ActiveCheck, CheckKind, Sign};
-use crate::snapshot::{Address, Target};
+use crate::snapshot::Target;
 
 /// Bytes of an answer's head; the body is not read.
 const MAX_HEAD: usize = 16 << 10;
@@ -32,7 +32,7 @@ pub(super) async fn probe(target: &Target) -> Option<Sign> {
 
 /// The status of the answer; `None` where a connection is answer enough. Redirects are not followed: their status is the answer.
 async fn ask(target: &Target, active: &ActiveCheck) -> Result<Option<StatusCode>, Sign> {
-    let stream = connect(&target.endpoint.address, active.port).await.map_err(|_| Sign::TcpFailure)?;
+    let stream = connect(target.endpoint.address, active.port).await.map_err(|_| Sign::TcpFailure)?;
     let request = request(&target.host, active);
     match active.kind {
         CheckKind::Tcp => Ok(None),
@@ -40,11 +40,8 @@ async fn ask(target: &Target, active: &ActiveCheck) -> Result<Option<StatusCode>
     }
 }
 
-async fn connect(address: &Address, port: Option<u16>) -> std::io::Result<TcpStream> {
-    match address {
-        Address::Name(name, own) => TcpStream::connect((&**name, port.unwrap_or(*own))).await,
-        Address::Socket(own) => TcpStream::connect(SocketAddr::new(own.ip(), port.unwrap_or(own.port()))).await,
-    }
+async fn connect(address: SocketAddr, port: Option<u16>) -> std::io::Result<TcpStream> {
+    TcpStream::connect(SocketAddr::new(address.ip(), port.unwrap_or(address.port()))).await
 }
 
 fn request(host: &HeaderValue, active: &ActiveCheck) -> Request<Empty<&'static [u8]>> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{Balancing, HealthCheck, Invalid, Keepalive, Kind, ObjectRef, Timeouts, UpstreamTls};
 
-/// One ApisixUpstream. It speaks for the Service of the same namespace and name.
+/// One ApisixUpstream. It speaks for the Service of the same namespace and name, and may have nodes of its own for routes that
+/// name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceSettings {
     /// `spec.ingressClassName`.
@@ -29,8 +30,30 @@ impl ServiceSettings {
 pub struct SettingsByPort {
     /// The settings of every port that `ports` does not have.
     pub default: UpstreamSettings,
-    /// `spec.portLevelSettings` by port. They replace `default` as a whole.
+    /// `spec.externalNodes`, to which `default` applies; in the object's order.
+    pub nodes: Vec<ExternalNode>,
+    /// `spec.portLevelSettings` by port. They replace `default`.
     pub ports: BTreeMap<u16, UpstreamSettings>,
+}
+
+/// One of `spec.externalNodes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalNode {
+    /// Where the name stands.
+    pub name: ExternalName,
+    /// The port; `None` for the scheme's own.
+    pub port: Option<u16>,
+    /// The share of all its addresses together; default 100 (APISIX), 0 gets no requests.
+    pub weight: u32,
+}
+
+/// Where the name of an external node stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExternalName {
+    /// In the object itself: a domain name in lower case or an IP address.
+    Domain(Arc<str>),
+    /// In the Service of this name, whose type is ExternalName.
+    Service(Arc<str>),
 }
 
 /// How requests are sent to the endpoints of a Service's port.

@@ -12,6 +12,7 @@ use super::access_log::{self, Escaped};
 use super::downstream::Downstream;
 use super::forwarded::{Client, Word};
 use super::live::Entry;
+use super::present::Present;
 use crate::model::HostName;
 use crate::snapshot::{Endpoint, Route, UnderWay};
 
@@ -35,6 +36,8 @@ pub(super) struct Exchange {
     /// The host in normal form, once it is known.
     pub(super) host: Option<HostName>,
     pub(super) method: Method,
+    /// The fields of the request, as it came.
+    pub(super) present: Present,
     pub(super) referer: Option<HeaderValue>,
     pub(super) route: Option<Arc<Route>>,
     pub(super) started: Instant,
@@ -53,6 +56,7 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn new<B>(downstream: Arc<Downstream>, request: &Request<B>) -> Box<Self> {
         let headers = request.headers();
+        let present = Present::of(headers);
         downstream.pace.begin();
         let client = match downstream.word {
             Word::Trusted => Client::named(headers, &downstream.shared().settings.trusted_addresses),
@@ -68,7 +72,8 @@ impl Exchange {
             header: headers.get(HOST).cloned(),
             host: None,
             method: request.method().clone(),
-            referer: headers.get(REFERER).cloned(),
+            present,
+            referer: if present.has(Present::REFERER) { headers.get(REFERER).cloned() } else { None },
             route: None,
             started: Instant::now(),
             status: None,

@@ -16,7 +16,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use crate::body::{Body, Upload, UploadState};
 use crate::model::Timeouts;
-use crate::snapshot::{Connection, Endpoint, Host, Node, Upstream};
+use crate::snapshot::{Connection, Host, Node, Upstream};
 
 /// Deadlines of an exchange with an upstream.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ pub(super) fn forward(
             let endpoint = &node.endpoint;
             let now = Instant::now();
             exchange.tries(upstream, node, now);
-            name_host(upstream, endpoint, request.headers_mut());
+            name_host(upstream, node, request.headers_mut());
             if let Some(mut connection) = idle(endpoint, exchange.host.as_ref(), now) {
                 metrics.upstream.reuses.inc();
                 let again = Again::of(&request);
@@ -77,10 +77,10 @@ pub(super) fn forward(
     }
 }
 
-/// Sets `Host` where it is the endpoint's.
-pub(super) fn name_host(upstream: &Upstream, endpoint: &Endpoint, headers: &mut HeaderMap) {
+/// Sets `Host` where it is the node's.
+pub(super) fn name_host(upstream: &Upstream, node: &Node, headers: &mut HeaderMap) {
     if upstream.host == Host::Node
-        && let Some(host) = endpoint.host()
+        && let Some(host) = node.host()
     {
         headers.insert(HOST, host);
     }

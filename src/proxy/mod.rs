@@ -11,6 +11,7 @@
 mod access_log;
 mod affinity;
 mod authorize;
+mod claims;
 mod connect;
 mod connection;
 mod downstream;
@@ -28,6 +29,7 @@ mod live;
 mod memory;
 mod on_wake;
 mod path;
+mod present;
 mod proxy_protocol;
 mod read_body;
 mod record;

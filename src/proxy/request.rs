@@ -147,7 +147,7 @@ fn route(exchange: &mut Exchange, mut parts: request::Parts, received: Received)
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(ProxyError::MethodNotAllowed); // TRACE would show a page the fields that we add
     }
-    headers::check(&parts.headers)?;
+    headers::check(&parts.headers, exchange.present)?;
     let most = shared.settings.max_body_size.unwrap_or(u64::MAX);
     if received.least() > most {
         return Err(ProxyError::BodyTooLarge);
@@ -201,7 +201,7 @@ fn route(exchange: &mut Exchange, mut parts: request::Parts, received: Received)
     let route = route.ok_or(ProxyError::NotFound)?;
     let (of_route, upstream, websocket) = (route.timeouts, route.backends.pick().cloned(), route.websocket);
     exchange.route = Some(route);
-    if headers::own_hops(&parts.headers) > OWN_HOPS {
+    if headers::own_hops(&parts.headers, exchange.present) > OWN_HOPS {
         return Err(ProxyError::Loop);
     }
 

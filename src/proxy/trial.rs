@@ -10,6 +10,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::authorize::authorize;
 use super::downstream::Tls;
 use super::error::ProxyError;
+use super::present::Present;
 use super::standing::standing;
 use super::{Settings, headers, host, path};
 use crate::model::HostName;
@@ -100,7 +101,7 @@ impl Trial {
         if self.method == Method::CONNECT || self.method == Method::TRACE {
             return Err(ProxyError::MethodNotAllowed);
         }
-        headers::check(&self.headers)?;
+        headers::check(&self.headers, Present::of(&self.headers))?;
         let (host, _) = host::of(&self.uri, &self.headers, None)?;
         let target = self.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let target = path::normal(target)?;

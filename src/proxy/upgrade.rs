@@ -91,7 +91,7 @@ async fn ask_upstream(
     for node in upstream.from(first) {
         let endpoint = &node.endpoint;
         exchange.tries(upstream, node, Instant::now());
-        name_host(upstream, endpoint, request.headers_mut());
+        name_host(upstream, node, request.headers_mut());
         match connect(endpoint, exchange.host.as_ref(), timeouts.connect, &downstream.shared().metrics).await {
             Ok(connection) => {
                 let mut sender = connection.detach();

@@ -1,11 +1,7 @@
 //! Endpoints: one address each.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use http::HeaderValue;
 
 use super::latency::Latency;
 use super::{Connection, Secure};
@@ -16,10 +12,10 @@ use crate::pool::Pool;
 #[derive(Debug)]
 pub struct Endpoint {
     /// Where to connect to.
-    pub address: Address,
+    pub address: SocketAddr,
     /// Idle connections.
     pub idle: Pool<Box<Connection>>,
-    /// The address as text, for logs: made once, not per request. Not escaped.
+    /// The address as text, for logs: made once, not per request.
     pub text: Box<str>,
     /// How it is spoken to.
     pub transport: Transport,
@@ -30,7 +26,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint without connections.
-    pub fn new(address: Address, transport: Transport) -> Self {
+    pub fn new(address: SocketAddr, transport: Transport) -> Self {
         let text = address.to_string().into();
         let Keepalive { idle_timeout, requests: _, size } = transport.keepalive;
         let (idle, latency) = (Pool::new(size, idle_timeout), Latency::default());
@@ -48,12 +44,6 @@ impl Endpoint {
             self.idle.put(connection);
         }
     }
-
-    /// The address as a `Host` field: without the port where that is the scheme's own. `None` where it cannot be one.
-    pub fn host(&self) -> Option<HeaderValue> {
-        let port = if self.transport.tls.is_some() { ":443" } else { ":80" };
-        HeaderValue::from_str(self.text.strip_suffix(port).unwrap_or(&self.text)).ok()
-    }
 }
 
 /// How an endpoint is spoken to. A connection is used only by requests that agree in all of it.
@@ -65,38 +55,4 @@ pub struct Transport {
     pub keepalive: Keepalive,
     /// TLS; `None` for plain text.
     pub tls: Option<Secure>,
-}
-
-/// Where an endpoint is reached.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Address {
-    /// A name to resolve when connecting, and a port (`ExternalName`).
-    Name(Arc<str>, u16),
-    /// An IP address and a port.
-    Socket(SocketAddr),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name, port) => write!(f, "{name}:{port}"),
-            Self::Socket(address) => write!(f, "{address}"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_a_host_without_the_usual_port() {
-        for (address, host) in [
-            (Address::Socket(([10, 0, 0, 1], 80).into()), "10.0.0.1"),
-            (Address::Socket(([10, 0, 0, 1], 8080).into()), "10.0.0.1:8080"),
-            (Address::Name("a.example".into(), 80), "a.example"),
-        ] {
-            assert_eq!(Endpoint::new(address, Transport::default()).host().unwrap(), host);
-        }
-    }
 }

@@ -3,6 +3,7 @@
 mod counts;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +11,7 @@ use http::HeaderValue;
 use tokio::sync::{Notify, Semaphore};
 
 use self::counts::Counts;
-use super::endpoint::{Address, Endpoint, Transport};
+use super::endpoint::{Endpoint, Transport};
 use crate::model::{Criteria, HealthCheck, Sign, Thresholds};
 
 /// What makes two checks the same: they share what they find out, whatever the number of routes and snapshots.
@@ -46,7 +47,7 @@ pub struct Watched {
     /// How.
     pub checks: Arc<Checks>,
     /// Which.
-    pub targets: HashMap<(Address, Transport), Arc<Target>>,
+    pub targets: HashMap<(SocketAddr, Transport), Arc<Target>>,
 }
 
 /// An endpoint whose health is looked after. It is healthy until found otherwise (APISIX).
@@ -74,7 +75,7 @@ impl Watched {
 
     /// Looks after `endpoint`, which `host` stands for in requests. What `previous` knows of it is gone on with.
     pub fn watch(&mut self, endpoint: &Arc<Endpoint>, host: HeaderValue, previous: Option<&Self>) -> Arc<Target> {
-        let key = (endpoint.address.clone(), endpoint.transport.clone());
+        let key = (endpoint.address, endpoint.transport.clone());
         let known = previous.and_then(|previous| previous.targets.get(&key));
         let new = || Arc::new(Target::new(self.checks.clone(), endpoint.clone(), host));
         self.targets.entry(key).or_insert_with(|| known.map_or_else(new, Arc::clone)).clone()

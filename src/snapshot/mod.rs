@@ -22,6 +22,7 @@ mod upstream;
 mod upstream_tls;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use balance::hash;
@@ -29,7 +30,7 @@ pub use client_auth::{ClientAuth, PolicyId};
 pub use connection::{Answer, Connection};
 pub use current::Current;
 pub use dump::Dump;
-pub use endpoint::{Address, Endpoint, Transport};
+pub use endpoint::{Endpoint, Transport};
 pub use form::{Form, FormBody, FormKind};
 pub use health::{CheckId, Checks, Target, Watched};
 pub use host_stats::{AnchorUse, DAYS, Handshake, HostCounts, HostStats, Reason};
@@ -69,7 +70,7 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 pub struct Carried {
     /// The endpoints in use, with their idle connections.
-    pub endpoints: HashMap<(Address, Transport), Arc<Endpoint>>,
+    pub endpoints: HashMap<(SocketAddr, Transport), Arc<Endpoint>>,
     /// The endpoints whose health is looked after.
     pub health: HashMap<CheckId, Watched>,
     /// Counters by route name.

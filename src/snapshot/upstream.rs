@@ -44,6 +44,8 @@ pub struct Node {
     pub endpoint: Arc<Endpoint>,
     /// What looks after its health; `None` where nothing does.
     pub health: Option<Arc<Target>>,
+    /// The name that its address was found by, without a final dot.
+    pub name: Option<Arc<str>>,
     /// Nodes of a lower priority get requests only when none of a higher one is healthy, or all of those were tried (APISIX).
     pub priority: i32,
     /// Its share of the requests; 0 gets none.
@@ -58,7 +60,23 @@ impl Node {
 
 impl From<Arc<Endpoint>> for Node {
     fn from(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, health: None, priority: 0, weight: 1 }
+        Self { endpoint, health: None, name: None, priority: 0, weight: 1 }
+    }
+}
+
+impl Node {
+    /// The node as a `Host` field: its name, or else its address, without the port where that is the scheme's own. `None`
+    /// where that cannot be one.
+    pub fn host(&self) -> Option<HeaderValue> {
+        let Endpoint { address, text, transport, .. } = &*self.endpoint;
+        let usual = if transport.tls.is_some() { 443 } else { 80 };
+        match &self.name {
+            None if address.port() == usual => HeaderValue::from_str(text.rsplit_once(':').map_or(text, |(ip, _)| ip)),
+            None => HeaderValue::from_str(text),
+            Some(name) if address.port() == usual => HeaderValue::from_str(name),
+            Some(name) => HeaderValue::try_from(format!("{name}:{}", address.port())),
+        }
+        .ok()
     }
 }
 
@@ -307,11 +325,10 @@ mod tests {
 
     use super::*;
     use crate::model::{ActiveCheck, Criteria, HealthCheck, Sign};
-    use crate::snapshot::{Address, CheckId, Transport, Watched};
+    use crate::snapshot::{CheckId, Transport, Watched};
 
     fn node(port: u16) -> Node {
-        let address = Address::Socket(([127, 0, 0, 1], port).into());
-        Arc::new(Endpoint::new(address, Transport::default())).into()
+        Arc::new(Endpoint::new(([127, 0, 0, 1], port).into(), Transport::default())).into()
     }
 
     fn upstream(name: &str) -> Upstream {
@@ -337,6 +354,18 @@ mod tests {
         assert!(Backends::new([(upstream("a"), 0)]).pick().is_none());
         assert!(Backends::new([(upstream("a"), 0), (upstream("b"), 0)]).pick().is_none());
         assert!(Backends::default().pick().is_none());
+    }
+
+    #[test]
+    fn the_host_of_a_node_is_its_name_or_its_address_without_the_usual_port() {
+        for (port, name, host) in [
+            (80, None, "127.0.0.1"),
+            (8080, None, "127.0.0.1:8080"),
+            (80, Some("a.example"), "a.example"),
+            (8080, Some("a.example"), "a.example:8080"),
+        ] {
+            assert_eq!(Node { name: name.map(Arc::from), ..node(port) }.host().unwrap(), host);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod alert;
 mod announced;
 mod balancing;
 mod client;
+mod dns;
 mod drain;
 mod faults;
 mod forwarding;

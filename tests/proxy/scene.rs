@@ -11,8 +11,8 @@ use portcullis::metrics::Metrics;
 use portcullis::model::{HostPattern, Invalid, Methods, ObjectKey, PathPattern, Protocols, Timeouts};
 use portcullis::proxy::{Proxy, Settings};
 use portcullis::snapshot::{
-    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, StreamKey, StreamRoute,
-    Transport, Upstream, Watched, identity_headers,
+    Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, StreamKey, StreamRoute, Transport,
+    Upstream, Watched, identity_headers,
 };
 use rcgen::ExtendedKeyUsagePurpose;
 
@@ -34,7 +34,7 @@ fn pattern(host: &str) -> HostPattern {
 }
 
 pub(crate) fn endpoint(address: SocketAddr) -> Arc<Endpoint> {
-    Arc::new(Endpoint::new(Address::Socket(address), Transport::default()))
+    Arc::new(Endpoint::new(address, Transport::default()))
 }
 
 pub(crate) fn route(endpoints: &[Arc<Endpoint>]) -> Route {

@@ -9,7 +9,7 @@ use crate::model::{
 use crate::snapshot::Host;
 
 fn upstream(class: Option<&str>, settings: Result<UpstreamSettings, Invalid>) -> Object {
-    let settings = settings.map(|default| SettingsByPort { default, ports: [].into() });
+    let settings = settings.map(|default| SettingsByPort { default, nodes: vec![], ports: [].into() });
     Object::ApisixUpstream(Box::new(observed(0, Ok(ServiceSettings { class: class.map(Arc::from), settings }))))
 }
 
@@ -58,7 +58,8 @@ fn the_settings_of_a_port_replace_all_others() {
     let mut bench = bench(rule("x", "a.example", "/*", &[("s", 1)]));
     let default = UpstreamSettings { host: PassHost::Node, ..UpstreamSettings::default() };
     let port = UpstreamSettings { retries: Some(0), ..UpstreamSettings::default() };
-    let of = |number| SettingsByPort { default: default.clone(), ports: [(number, port.clone())].into() };
+    let of =
+        |number| SettingsByPort { default: default.clone(), nodes: vec![], ports: [(number, port.clone())].into() };
     let object = |number| {
         Object::ApisixUpstream(Box::new(observed(0, Ok(ServiceSettings { class: None, settings: Ok(of(number)) }))))
     };

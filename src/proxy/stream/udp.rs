@@ -23,7 +23,7 @@ use crate::proxy::Shared;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::listener::Place;
 use crate::proxy::tunnel::Moved;
-use crate::snapshot::{Address, Carrier, StreamEnd};
+use crate::snapshot::{Carrier, StreamEnd};
 
 /// The longest datagram: what the length field can say.
 const DATAGRAM: usize = 65_535;
@@ -150,7 +150,7 @@ impl UdpListener {
         let node = upstream.from(first).next()?;
         session.end = StreamEnd::Stopped;
         session.tries(&upstream, node);
-        match connected(&node.endpoint.address) {
+        match connected(node.endpoint.address) {
             Ok(socket) => {
                 let timeouts = upstream.timeouts.unwrap_or_default();
                 Some((Arc::new(Flow::new(socket, timeouts.read.max(timeouts.send))), session))
@@ -165,10 +165,7 @@ impl UdpListener {
 }
 
 /// A socket that sends to `address` and hears nobody else.
-fn connected(address: &Address) -> io::Result<UdpSocket> {
-    let Address::Socket(address) = address else {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "names are not resolved for UDP"));
-    };
+fn connected(address: SocketAddr) -> io::Result<UdpSocket> {
     let any = match address {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),

@@ -78,7 +78,6 @@ fn what_is_not_served_refuses_the_object_by_name() {
         ("/plugins", json!([{"name": "a", "enable": false}, {"name": "b"}]), "spec.http[0].plugins[1]", "`b`"),
         ("/authentication", json!({"enable": true, "type": "keyAuth"}), "spec.http[0].authentication", "keyAuth"),
         ("/plugin_config_name", json!("shared"), "spec.http[0].plugin_config_name", "shared"),
-        ("/upstreams", json!([{"name": "u"}]), "spec.http[0].upstreams", "ApisixUpstream"),
         (
             "/match/exprs",
             json!([{"subject": {"scope": "Variable", "name": "geoip_city"}, "op": "NotEqual", "value": "b"}]),
@@ -298,4 +297,32 @@ fn what_is_wrong_with_a_stream_is_named() {
     udp["stream"][0]["protocol"] = json!("UDP");
     udp["tcp"] = udp["stream"].take();
     assert_eq!(parse(udp).unwrap_err().field, "spec.tcp[0].protocol");
+}
+
+#[test]
+fn a_rule_may_lead_to_upstreams_beside_its_backends_or_instead_of_them() {
+    let rule = |upstreams: Value, backends: bool| {
+        let mut spec = with("/upstreams", upstreams);
+        if !backends {
+            spec["http"][0].as_object_mut().unwrap().remove("backends");
+        }
+        parse(spec).map(|mut route| route.rules.remove(0))
+    };
+    let two = json!([{"name": "u", "weight": 0}, {"name": "v"}]);
+    for backends in [true, false] {
+        let rule = rule(two.clone(), backends).unwrap();
+        assert_eq!(rule.backends.is_empty(), !backends);
+        let upstreams: Vec<_> = rule.upstreams.iter().map(|upstream| (&*upstream.name, upstream.weight)).collect();
+        assert_eq!(upstreams, [("u", 0), ("v", 100)]);
+    }
+    for (upstreams, field, why) in [
+        (json!([]), "spec.http[0].backends", "at least one"),
+        (json!([{"weight": 1}]), "spec.http[0].upstreams[0].name", "empty"),
+        (json!([{"name": "u"}, {"name": "u"}]), "spec.http[0].upstreams[1].name", "already"),
+        (json!([{"name": "u", "weight": -1}]), "spec.http[0].upstreams[0].weight", "between"),
+    ] {
+        let invalid = rule(upstreams, false).unwrap_err();
+        assert_eq!((invalid.field.as_str(), invalid.reason), (field, Reason::InvalidSpec));
+        assert!(invalid.message.contains(why), "{invalid}");
+    }
 }
