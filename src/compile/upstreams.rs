@@ -11,11 +11,13 @@ use super::nodes::{self, Named};
 use super::upstream_tls::ClientConfigs;
 use super::{Context, ObjectReport, Report};
 use crate::model::{
-    BackendRef, Balancing, Effect, Granularity, HostName, Invalid, Kind, ObjectKey, ObjectRef, PassHost, PortRef,
-    Problem, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId, Timeouts, UpstreamRef,
-    UpstreamSettings, Validity, VerifyServer,
+    BackendRef, Balancing, CheckKind, Effect, Granularity, HealthCheck, HostName, Invalid, Kind, ObjectKey, ObjectRef,
+    PassHost, PortRef, Problem, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId, Timeouts,
+    UpstreamRef, UpstreamSettings, UpstreamTls, Validity, VerifyServer,
 };
-use crate::snapshot::{Carried, CheckId, Endpoint, Host, NameOf, Node, Secure, Transport, Upstream, Watched};
+use crate::snapshot::{
+    Carried, CheckId, ClientTls, Endpoint, Host, NameOf, Node, Secure, Transport, Upstream, Watched,
+};
 use crate::world::World;
 
 /// The endpoints in use, by address and transport: one connection pool for both, whichever routes lead to it.
@@ -33,7 +35,7 @@ pub(super) struct Endpoints<'a> {
 impl<'a> Endpoints<'a> {
     pub(super) fn new(previous: &'a Carried) -> Self {
         let (current, health, names) = Default::default();
-        Self { current, health, names, previous, tls: ClientConfigs::new(&previous.endpoints) }
+        Self { current, health, names, previous, tls: ClientConfigs::new(previous) }
     }
 
     fn at(&mut self, address: SocketAddr, transport: &Transport) -> Arc<Endpoint> {
@@ -48,12 +50,24 @@ impl<'a> Endpoints<'a> {
     }
 
     /// Looks after the health of the nodes of `upstream`, where its settings say so.
-    fn look_after(&mut self, nodes: &mut [Node], settings: &UpstreamSettings, upstream: String) {
-        let Some(check) = &settings.health else { return };
-        let id = CheckId { check: check.clone(), host: rewritten(&settings.host), upstream: upstream.into() };
+    ///
+    /// # Errors
+    /// As with [`transport`].
+    fn look_after(
+        &mut self,
+        world: &World,
+        context: &Context,
+        nodes: &mut [Node],
+        settings: &UpstreamSettings,
+        upstream: String,
+    ) -> Result<(), Invalid> {
+        let Some(check) = &settings.health else { return Ok(()) };
+        let tls = tls_of(world, context, check, settings.tls.as_deref(), &mut self.tls)?;
+        let id = CheckId { check: check.clone(), host: rewritten(&settings.host), tls, upstream: upstream.into() };
         for node in nodes {
             self.watch(node, &id);
         }
+        Ok(())
     }
 
     /// Looks after the health of `node`.
@@ -100,7 +114,7 @@ pub(super) fn report(
     now: i64,
     report: &mut Report,
 ) -> Option<i64> {
-    let mut tls = ClientConfigs::new(&carried.endpoints);
+    let mut tls = ClientConfigs::new(carried);
     let mut next: Option<i64> = None;
     for (key, source, observed) in world.upstreams() {
         let mut problems = Vec::new();
@@ -250,6 +264,27 @@ fn configure(
     Ok(upstream)
 }
 
+/// How TLS is spoken in `check`: with the certificate and the authorities of requests.
+///
+/// # Errors
+/// As with [`transport`].
+fn tls_of(
+    world: &World,
+    context: &Context,
+    check: &HealthCheck,
+    requests: Option<&UpstreamTls>,
+    configs: &mut ClientConfigs,
+) -> Result<Option<Arc<ClientTls>>, Invalid> {
+    let CheckKind::Https { verify } = check.active.kind else { return Ok(None) };
+    let verify = match requests.map(|tls| &tls.verify) {
+        _ if !verify => VerifyServer::No,
+        Some(VerifyServer::Authorities(secret)) => VerifyServer::Authorities(secret.clone()),
+        Some(VerifyServer::No | VerifyServer::SystemRoots) | None => VerifyServer::SystemRoots,
+    };
+    let client = requests.and_then(|tls| tls.client.clone());
+    configs.get(world, context, &UpstreamTls { client, verify }, false).map(Some)
+}
+
 /// The `Host` that is always sent.
 fn rewritten(host: &PassHost) -> Option<HeaderValue> {
     let PassHost::Rewrite(host) = host else { return None };
@@ -316,7 +351,8 @@ pub(super) fn resolve(
     let mut nodes: Vec<_> =
         addresses.into_iter().map(|address| endpoints.node(address, &transport, name.as_ref())).collect();
     if let Some(settings) = settings {
-        endpoints.look_after(&mut nodes, settings, format!("{key}:{number}"));
+        let looked_after = endpoints.look_after(world, context, &mut nodes, settings, format!("{key}:{number}"));
+        looked_after.map_err(|why| refused(&key, &why, field))?;
     }
     let upstream = Upstream::new(title.into(), nodes);
     match settings {
@@ -372,7 +408,8 @@ pub(super) fn external(
             nodes.push(Node { weight, ..endpoints.node(address, &transport, named.name.as_ref()) });
         }
     }
-    endpoints.look_after(&mut nodes, &settings.default, key.to_string());
+    let looked_after = endpoints.look_after(world, context, &mut nodes, &settings.default, key.to_string());
+    looked_after.map_err(|why| unusable(&format!("is refused: {why}")))?;
     configure(Upstream::new(key.to_string().into(), nodes), &settings.default, timeouts, &format!("{field}.name"))
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use portcullis::compile::{Context, ObjectReport, Report, TlsContext, compile};
 use portcullis::drain::{self, Drain};
+use portcullis::health;
 use portcullis::log::{Format, Log};
 use portcullis::metrics::Metrics;
 use portcullis::model::{Kind, ObjectKey, ObjectRef, SourceId};
@@ -74,6 +75,7 @@ impl Stage {
         let (http, https, streams) = (addresses[0], addresses[1], addresses[2..].to_vec());
         let stage = Self { context, current, _drain: drain, http, https, metrics, state, streams, upstream };
         stage.apply(scenery(stage.upstream.address).into_iter().chain(objects));
+        tokio::spawn(health::run(stage.current.clone()));
         tokio::spawn(proxy.run(draining));
         stage
     }

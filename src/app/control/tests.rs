@@ -152,6 +152,7 @@ fn external(name: &str) -> Change {
         backends: vec![BackendRef {
             granularity: Granularity::Endpoint,
             port: PortRef::Number(80),
+            protocol: Protocol::Tcp,
             service: "x".into(),
             weight: 1,
         }],
@@ -165,7 +166,7 @@ fn external(name: &str) -> Change {
         upstreams: vec![],
         websocket: false,
     };
-    let route = Route { class: None, rules: vec![rule] };
+    let route = Route { class: None, rules: vec![rule], streams: vec![] };
     let service = Service { address: ServiceAddress::External(name.into()), ports: vec![] };
     let upsert = |name: &str, object| Change::Upsert { source: KUBE, key: key(name), object };
     Change::Together(vec![

@@ -222,6 +222,34 @@ fn a_bad_expression_is_named_by_its_path() {
     assert_eq!(invalid.field, "spec.http[0].match.exprs");
 }
 
+#[test]
+fn a_rule_may_lead_to_upstreams_beside_its_backends_or_instead_of_them() {
+    let rule = |upstreams: Value, backends: bool| {
+        let mut spec = with("/upstreams", upstreams);
+        if !backends {
+            spec["http"][0].as_object_mut().unwrap().remove("backends");
+        }
+        parse(spec).map(|mut route| route.rules.remove(0))
+    };
+    let two = json!([{"name": "u", "weight": 0}, {"name": "v"}]);
+    for backends in [true, false] {
+        let rule = rule(two.clone(), backends).unwrap();
+        assert_eq!(rule.backends.is_empty(), !backends);
+        let upstreams: Vec<_> = rule.upstreams.iter().map(|upstream| (&*upstream.name, upstream.weight)).collect();
+        assert_eq!(upstreams, [("u", 0), ("v", 100)]);
+    }
+    for (upstreams, field, why) in [
+        (json!([]), "spec.http[0].backends", "at least one"),
+        (json!([{"weight": 1}]), "spec.http[0].upstreams[0].name", "empty"),
+        (json!([{"name": "u"}, {"name": "u"}]), "spec.http[0].upstreams[1].name", "already"),
+        (json!([{"name": "u", "weight": -1}]), "spec.http[0].upstreams[0].weight", "between"),
+    ] {
+        let invalid = rule(upstreams, false).unwrap_err();
+        assert_eq!((invalid.field.as_str(), invalid.reason), (field, Reason::InvalidSpec));
+        assert!(invalid.message.contains(why), "{invalid}");
+    }
+}
+
 /// A good entry of `spec.stream` with `field` (a JSON pointer below it) set to `value`.
 fn stream_with(field: &str, value: Value) -> Value {
     let mut rule = json!({
@@ -297,32 +325,4 @@ fn what_is_wrong_with_a_stream_is_named() {
     udp["stream"][0]["protocol"] = json!("UDP");
     udp["tcp"] = udp["stream"].take();
     assert_eq!(parse(udp).unwrap_err().field, "spec.tcp[0].protocol");
-}
-
-#[test]
-fn a_rule_may_lead_to_upstreams_beside_its_backends_or_instead_of_them() {
-    let rule = |upstreams: Value, backends: bool| {
-        let mut spec = with("/upstreams", upstreams);
-        if !backends {
-            spec["http"][0].as_object_mut().unwrap().remove("backends");
-        }
-        parse(spec).map(|mut route| route.rules.remove(0))
-    };
-    let two = json!([{"name": "u", "weight": 0}, {"name": "v"}]);
-    for backends in [true, false] {
-        let rule = rule(two.clone(), backends).unwrap();
-        assert_eq!(rule.backends.is_empty(), !backends);
-        let upstreams: Vec<_> = rule.upstreams.iter().map(|upstream| (&*upstream.name, upstream.weight)).collect();
-        assert_eq!(upstreams, [("u", 0), ("v", 100)]);
-    }
-    for (upstreams, field, why) in [
-        (json!([]), "spec.http[0].backends", "at least one"),
-        (json!([{"weight": 1}]), "spec.http[0].upstreams[0].name", "empty"),
-        (json!([{"name": "u"}, {"name": "u"}]), "spec.http[0].upstreams[1].name", "already"),
-        (json!([{"name": "u", "weight": -1}]), "spec.http[0].upstreams[0].weight", "between"),
-    ] {
-        let invalid = rule(upstreams, false).unwrap_err();
-        assert_eq!((invalid.field.as_str(), invalid.reason), (field, Reason::InvalidSpec));
-        assert!(invalid.message.contains(why), "{invalid}");
-    }
 }
