@@ -4,7 +4,7 @@ use super::*;
 use crate::compile::TlsContext;
 use crate::model::{
     BackendRef, Data, Granularity, HostPattern, IngressClass, Kind, Meta, Methods, ObjectKey, PathPattern, PortRef,
-    Protocols, Route, Rule, Service, ServiceAddress, TlsHost,
+    Protocol, Protocols, Route, Rule, Service, ServiceAddress, TlsHost,
 };
 use crate::world::{Object, Observed};
 
