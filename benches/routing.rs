@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use portcullis::model::{HostName, HostPattern, Methods, PathPattern, Timeouts};
-use portcullis::snapshot::{Backends, HostRoutes, RequestFacts, Route, Snapshot};
+use portcullis::snapshot::{Backends, FormBody, HostRoutes, RequestFacts, Route, Snapshot};
 
 /// The numbers of routes that are compared.
 const SIZES: [usize; 4] = [10, 1_000, 20_000, 100_000];
@@ -76,6 +76,7 @@ fn measure(snapshot: &Snapshot, targets: &[Target]) -> f64 {
                 at = (at + STRIDE) % targets.len();
                 let (host, path) = &targets[at];
                 let facts = RequestFacts {
+                    body: &FormBody::None,
                     encrypted: true,
                     headers: &headers,
                     host,

@@ -64,7 +64,10 @@ fn plain(upstream: Upstream, field: &str) -> Result<Upstream, Invalid> {
     if upstream.nodes().iter().all(|node| node.endpoint.transport == Transport::default()) {
         return Ok(upstream);
     }
-    let message = format!("the ApisixUpstream of {} has a scheme for HTTP; streams need tcp or udp", upstream.name);
+    let message = format!(
+        "the ApisixUpstream of {} asks for TLS or HTTP/2, which streams do not speak; leave its scheme out",
+        upstream.name
+    );
     Err(Invalid::new(Reason::Unsupported, format!("{field}.serviceName"), message))
 }
 

@@ -150,7 +150,7 @@ impl UdpListener {
         let node = upstream.from(first).next()?;
         session.end = StreamEnd::Stopped;
         session.tries(&upstream, node);
-        match connected(&node.endpoint.address) {
+        match connected(node.endpoint.address) {
             Ok(socket) => {
                 let timeouts = upstream.timeouts.unwrap_or_default();
                 Some((Arc::new(Flow::new(socket, timeouts.read.max(timeouts.send))), session))
@@ -165,7 +165,7 @@ impl UdpListener {
 }
 
 /// A socket that sends to `address` and hears nobody else.
-fn connected(address: &SocketAddr) -> io::Result<UdpSocket> {
+fn connected(address: SocketAddr) -> io::Result<UdpSocket> {
     let any = match address {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
