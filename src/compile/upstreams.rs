@@ -351,8 +351,8 @@ pub(super) fn resolve(
     let mut nodes: Vec<_> =
         addresses.into_iter().map(|address| endpoints.node(address, &transport, name.as_ref())).collect();
     if let Some(settings) = settings {
-        let looked_after = endpoints.look_after(world, context, &mut nodes, settings, format!("{key}:{number}"));
-        looked_after.map_err(|why| refused(&key, &why, field))?;
+        let watched = endpoints.look_after(world, context, &mut nodes, settings, format!("{key}:{number}"));
+        watched.map_err(|why| refused(&key, &why, field))?;
     }
     let upstream = Upstream::new(title.into(), nodes);
     match settings {
@@ -408,8 +408,8 @@ pub(super) fn external(
             nodes.push(Node { weight, ..endpoints.node(address, &transport, named.name.as_ref()) });
         }
     }
-    let looked_after = endpoints.look_after(world, context, &mut nodes, &settings.default, key.to_string());
-    looked_after.map_err(|why| unusable(&format!("is refused: {why}")))?;
+    let watched = endpoints.look_after(world, context, &mut nodes, &settings.default, key.to_string());
+    watched.map_err(|why| unusable(&format!("is refused: {why}")))?;
     configure(Upstream::new(key.to_string().into(), nodes), &settings.default, timeouts, &format!("{field}.name"))
 }
 
