@@ -23,4 +23,5 @@ mod upstream;
 mod backends;
 mod changes;
 mod conditions;
+mod external;
 mod play;
