@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::HOST;
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 use super::connect::{connect, idle};
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::multiplex;
+use crate::alarm::Alarm;
 use crate::body::{Body, Upload, UploadState};
 use crate::model::Timeouts;
 use crate::snapshot::{Connection, Endpoint, Host, Node, Upstream};
@@ -39,7 +41,7 @@ pub(super) fn forward(
     mut request: Request<Body>,
     upload: Option<&Upload>,
     deadlines: Deadlines,
-) -> impl Future<Output = Result<(Response<Incoming>, Box<Connection>), ProxyError>> {
+) -> impl Future<Output = Result<(Response<Incoming>, Option<Box<Connection>>), ProxyError>> {
     async move {
         let downstream = exchange.downstream.clone();
         let metrics = &*downstream.shared().metrics;
@@ -48,11 +50,20 @@ pub(super) fn forward(
             let now = Instant::now();
             exchange.tries(upstream, endpoint, now);
             name_host(upstream, endpoint, request.headers_mut());
+            if let Some(connections) = &endpoint.http2 {
+                let sent = multiplex::forward(exchange, (endpoint, connections), &mut request, upload, deadlines);
+                match Box::pin(sent).await {
+                    Ok(response) => return Ok((response, None)),
+                    Err(error) if error.retryable() => last = error,
+                    Err(error) => return Err(error),
+                }
+                continue;
+            }
             if let Some(mut connection) = idle(endpoint, exchange.host.as_ref(), now) {
                 metrics.upstream.reuses.inc();
                 let again = Again::of(&request);
                 match send(&mut connection, request, upload, deadlines, now).await {
-                    Ok(response) => return Ok((response, connection)),
+                    Ok(response) => return Ok((response, Some(connection))),
                     // The upstream closed the connection while the request was on its way: it is sent once more, on a
                     // new connection, if the upstream cannot have acted upon it or may do so twice.
                     Err((ProxyError::Upstream(error), unsent)) if is_lost(&error) => {
@@ -67,7 +78,7 @@ pub(super) fn forward(
             match Box::pin(connect(endpoint, exchange.host.as_ref(), deadlines.upstream.connect, metrics)).await {
                 Ok(mut connection) => {
                     let response = send(&mut connection, request, upload, deadlines, Instant::now()).await;
-                    return response.map(|response| (response, connection)).map_err(|(error, _)| error);
+                    return response.map(|response| (response, Some(connection))).map_err(|(error, _)| error);
                 }
                 Err(error) if error.retryable() => last = error,
                 Err(error) => return Err(error),
@@ -115,7 +126,7 @@ impl Again {
 }
 
 /// Whether an error is what a connection gives that the upstream had closed; not so an answer that is no HTTP.
-fn is_lost(error: &hyper::Error) -> bool {
+pub(super) fn is_lost(error: &hyper::Error) -> bool {
     !error.is_parse() && !error.is_user() && !error.is_timeout()
 }
 
@@ -130,38 +141,71 @@ fn send(
 ) -> impl Future<Output = Result<Response<Incoming>, (ProxyError, Option<Request<Body>>)>> {
     let answer = connection.send(request);
     async move {
-        let Deadlines { body, upstream } = deadlines;
-        let allowed = |state| match state {
-            UploadState::Downstream => body,
-            UploadState::Ended | UploadState::Broken => upstream.read,
-            UploadState::Upstream => upstream.send,
-        };
-        let progress = || upload.map_or((0, UploadState::Ended), Upload::progress);
-        let mut seen = progress();
-        connection.alarm.set(now + allowed(seen.1));
+        let mut progress = Progress::new(deadlines, upload);
+        connection.alarm.set(now + progress.allowed());
         let mut answer = pin!(answer);
         let answer = poll_fn(|cx| {
             if let Poll::Ready(answer) = connection.poll_answer(cx, answer.as_mut()) {
                 return Poll::Ready(Ok(answer));
             }
-            let now = progress();
-            if now != seen {
-                seen = now;
-                connection.alarm.set(Instant::now() + allowed(seen.1));
-            }
-            connection.alarm.poll(cx).map(|()| Err(seen.1))
+            progress.overdue(cx, &mut connection.alarm).map(Err)
         });
         match answer.await {
             Ok(Ok(response)) => Ok(response),
-            // The upstream's connection is given up with the body, but it is not the upstream that failed.
-            Ok(Err(_)) if progress().1 == UploadState::Broken => {
-                Err((ProxyError::Malformed("its body breaks off or is no body"), None))
-            }
+            Ok(Err(_)) if progress.is_broken() => Err((ProxyError::Malformed(BROKEN), None)),
             Ok(Err(error)) => Err(failed(error)),
-            Err(UploadState::Downstream) => Err((ProxyError::BodyTimeout, None)),
-            Err(UploadState::Ended | UploadState::Broken) => Err((ProxyError::ReadTimeout, None)),
-            Err(UploadState::Upstream) => Err((ProxyError::SendTimeout, None)),
+            Err(error) => Err((error, None)),
         }
+    }
+}
+
+/// Said of a request whose body the downstream breaks off. The upstream's connection, or its stream, is given up with the body,
+/// but it is not the upstream that failed.
+pub(super) const BROKEN: &str = "its body breaks off or is no body";
+
+/// How far a request has come, and how long the next step may take.
+pub(super) struct Progress<'a> {
+    deadlines: Deadlines,
+    seen: (u32, UploadState),
+    upload: Option<&'a Upload>,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(deadlines: Deadlines, upload: Option<&'a Upload>) -> Self {
+        Self { deadlines, seen: Self::of(upload), upload }
+    }
+
+    fn of(upload: Option<&Upload>) -> (u32, UploadState) {
+        upload.map_or((0, UploadState::Ended), Upload::progress)
+    }
+
+    /// How long what is waited for may take.
+    pub(super) fn allowed(&self) -> Duration {
+        let Deadlines { body, upstream } = self.deadlines;
+        match self.seen.1 {
+            UploadState::Downstream => body,
+            UploadState::Ended | UploadState::Broken => upstream.read,
+            UploadState::Upstream => upstream.send,
+        }
+    }
+
+    /// Ready once what is waited for takes too long.
+    pub(super) fn overdue(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm) -> Poll<ProxyError> {
+        let now = Self::of(self.upload);
+        if now != self.seen {
+            self.seen = now;
+            alarm.set(Instant::now() + self.allowed());
+        }
+        alarm.poll(cx).map(|()| match self.seen.1 {
+            UploadState::Downstream => ProxyError::BodyTimeout,
+            UploadState::Ended | UploadState::Broken => ProxyError::ReadTimeout,
+            UploadState::Upstream => ProxyError::SendTimeout,
+        })
+    }
+
+    /// Whether the downstream broke its body off.
+    pub(super) fn is_broken(&self) -> bool {
+        Self::of(self.upload).1 == UploadState::Broken
     }
 }
 

@@ -15,12 +15,14 @@ mod downstream;
 mod error;
 mod exchange;
 mod forward;
+mod grpc;
 mod handshake;
 mod headers;
 mod host;
 mod identity;
 mod listener;
 mod live;
+mod multiplex;
 mod on_wake;
 mod path;
 mod record;
@@ -130,6 +132,9 @@ impl Shared {
         self.audit.sum_up(std::time::Instant::now());
         for endpoint in self.current.load().carried.endpoints.values() {
             endpoint.idle.sweep(|connection| connection.is_idle());
+            if let Some(connections) = &endpoint.http2 {
+                connections.sweep();
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, SERVER};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
@@ -15,7 +16,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Deadlines, forward};
 use super::response::ResponseBody;
-use super::{affinity, headers, host, path, record, upgrade};
+use super::{affinity, grpc, headers, host, path, record, upgrade};
 use crate::body::{Body, Upload};
 use crate::model::Timeouts;
 use crate::snapshot::{Connection, Host, RequestFacts, Upstream};
@@ -55,7 +56,7 @@ pub(super) fn serve(
 /// What comes of a forwarded request.
 fn forwarded(
     exchange: Box<Exchange>,
-    answer: Result<(Response<Incoming>, Box<Connection>), ProxyError>,
+    answer: Result<(Response<Incoming>, Option<Box<Connection>>), ProxyError>,
     deadlines: Deadlines,
 ) -> Response<ResponseBody> {
     match answer {
@@ -63,7 +64,7 @@ fn forwarded(
             failed(exchange, &ProxyError::UnexpectedUpgrade)
         }
         Ok((response, connection)) => answered(exchange, response, |body, exchange| {
-            ResponseBody::incoming(body, Some(connection), exchange, deadlines.upstream.read)
+            ResponseBody::incoming(body, connection, exchange, deadlines.upstream.read)
         }),
         Err(error) => failed(exchange, &error),
     }
@@ -184,6 +185,13 @@ pub(super) fn failed(mut exchange: Box<Exchange>, error: &ProxyError) -> Respons
     record::refused(&exchange, error);
     error.log(&exchange);
     exchange.status = Some(error.status());
+    if let Some(content_type) = exchange.grpc.take() {
+        let mut response = grpc::refusal(error, content_type);
+        if error.closes() || shared.draining.load(Ordering::Relaxed) {
+            close(&exchange, response.headers_mut());
+        }
+        return response.map(|()| ResponseBody::full(Bytes::new(), exchange));
+    }
     let (mut bytes, fields) = error.body();
     let mut response = Response::new(());
     *response.status_mut() = error.status();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
 
-use super::{Connection, Secure};
+use super::{Connection, Multiplexed, Secure};
 use crate::pool::Pool;
 
 /// One address, spoken to in one way, with its idle connections. Shared by every upstream and every snapshot that has both.
@@ -15,7 +15,9 @@ use crate::pool::Pool;
 pub struct Endpoint {
     /// Where to connect to.
     pub address: Address,
-    /// Idle connections.
+    /// The connections of HTTP/2, where that is spoken.
+    pub http2: Option<Box<Multiplexed>>,
+    /// Idle connections of HTTP/1.1.
     pub idle: Pool<Box<Connection>>,
     /// The address as text, for logs: made once, not per request. Not escaped.
     pub text: Box<str>,
@@ -28,7 +30,8 @@ impl Endpoint {
     /// An endpoint without connections.
     pub fn new(address: Address, transport: Transport) -> Self {
         let text = address.to_string().into();
-        Self { address, idle: Pool::default(), text, transport, under_way: AtomicUsize::new(0) }
+        let http2 = transport.http2.then(Box::default);
+        Self { address, http2, idle: Pool::default(), text, transport, under_way: AtomicUsize::new(0) }
     }
 
     /// The address as a `Host` field: without the port where that is the scheme's own. `None` where it cannot be one.

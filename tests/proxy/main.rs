@@ -6,6 +6,7 @@ mod balancing;
 mod client;
 mod drain;
 mod forwarding;
+mod grpc;
 mod identity;
 mod limits;
 mod lines;
