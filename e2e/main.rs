@@ -9,3 +9,4 @@ mod lifecycle;
 mod replicas;
 mod scene;
 mod seed_002;
+mod upstreams;

@@ -176,7 +176,7 @@ impl Reply {
 }
 
 /// The address of the gateway's Service.
-fn gateway() -> String {
+pub(crate) fn gateway() -> String {
     use std::sync::OnceLock;
     static ADDRESS: OnceLock<String> = OnceLock::new();
     ADDRESS.get_or_init(|| text(&json("-n apisix get service portcullis-gateway")["spec"]["clusterIP"])).clone()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::log::Format;
-use crate::model::HostName;
+use crate::model::{HostName, Network};
 
 /// An ingress controller and proxy that enforces mutual TLS per host.
 #[derive(Clone, Debug, Parser)]
@@ -127,6 +127,10 @@ pub struct DemoOptions {
 /// Options of `portcullis run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunOptions {
+    /// The share of requests that the access log tells of, 0 to 1. Those that are refused or that fail are always in it.
+    #[arg(long, env = "PORTCULLIS_ACCESS_LOG_SAMPLE", default_value = "1", value_parser = share)]
+    pub access_log_sample: f64,
+
     /// Address for health, metrics and debug pages.
     #[arg(long, env = "PORTCULLIS_ADMIN_LISTEN", default_value = "0.0.0.0:9091")]
     pub admin_listen: SocketAddr,
@@ -152,9 +156,17 @@ pub struct RunOptions {
     #[arg(long, env = "PORTCULLIS_HTTP_LISTEN", default_value = "0.0.0.0:9080", value_delimiter = ',')]
     pub http_listen: Vec<SocketAddr>,
 
+    /// Addresses for plaintext HTTP where every connection begins with a header of the PROXY protocol; repeatable.
+    #[arg(long, env = "PORTCULLIS_HTTP_PROXY_PROTOCOL_LISTEN", value_delimiter = ',')]
+    pub http_proxy_protocol_listen: Vec<SocketAddr>,
+
     /// Addresses for TLS; repeatable.
     #[arg(long, env = "PORTCULLIS_HTTPS_LISTEN", default_value = "0.0.0.0:9443", value_delimiter = ',')]
     pub https_listen: Vec<SocketAddr>,
+
+    /// Addresses for TLS where every connection begins with a header of the PROXY protocol; repeatable.
+    #[arg(long, env = "PORTCULLIS_HTTPS_PROXY_PROTOCOL_LISTEN", value_delimiter = ',')]
+    pub https_proxy_protocol_listen: Vec<SocketAddr>,
 
     /// Follow the Kubernetes API server: of the cluster the program runs in, or of the current kubeconfig. On by itself in a
     /// cluster without `--manifests`.
@@ -173,9 +185,28 @@ pub struct RunOptions {
     #[arg(long, env = "PORTCULLIS_MANIFESTS", value_delimiter = ',')]
     pub manifests: Vec<PathBuf>,
 
+    /// Bytes that a request's body may have, as `10MiB`; any number where it is left out or 0.
+    #[arg(long, env = "PORTCULLIS_MAX_BODY_SIZE", value_parser = bytes)]
+    pub max_body_size: Option<u64>,
+
+    /// Connections that one source (an IPv4 address, or a /64 of IPv6) may have open; 0 for any number. Half of what a listener
+    /// holds where it is left out. Trusted addresses are not limited.
+    #[arg(long, env = "PORTCULLIS_MAX_CONNECTIONS_PER_SOURCE")]
+    pub max_connections_per_source: Option<usize>,
+
+    /// Bytes of memory that the process may use, as `512MiB`; 0 for any number. The container's limit where it is left out.
+    /// Near it load is shed: new connections are closed, and requests answered with 503.
+    #[arg(long, env = "PORTCULLIS_MEMORY_LIMIT", value_parser = bytes)]
+    pub memory_limit: Option<u64>,
+
     /// How long requests under way may take to finish on a connection whose client is not let in any more.
     #[arg(long, env = "PORTCULLIS_TRUST_GRACE", default_value = "10s", value_parser = duration)]
     pub trust_grace: Duration,
+
+    /// Networks of the proxies in front of this one; repeatable. Only they are believed about who their clients are
+    /// (X-Forwarded-For, -Host, -Port, -Proto and X-Real-IP), and only they may use the PROXY protocol.
+    #[arg(long, env = "PORTCULLIS_TRUSTED_ADDRESSES", value_delimiter = ',', value_parser = network)]
+    pub trusted_addresses: Vec<Network>,
 
     /// A namespace to follow; repeatable. All namespaces where none is given.
     #[arg(long, env = "PORTCULLIS_WATCH_NAMESPACE", value_delimiter = ',')]
@@ -206,6 +237,24 @@ fn host(text: &str) -> Result<HostName, String> {
     HostName::parse(text).ok_or_else(|| format!("`{text}` is no host name"))
 }
 
+/// Reads a number of bytes, as `10MiB` or `1024`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let with_unit = units.iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, *bits)));
+    let (number, bits) = with_unit.unwrap_or((text, 0));
+    let number = number.parse().ok().and_then(|number: u64| number.checked_mul(1 << bits));
+    number.ok_or_else(|| format!("`{text}` is no number of bytes; write for example `10MiB` or `1024`"))
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("`{text}` is no share; write a number from 0 to 1"))
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    Network::parse(text).map(Network::to_canonical)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +278,14 @@ mod tests {
         let Command::Explain(live) = parse(&["--live"]).unwrap().command else { panic!("another command") };
         assert_eq!(live.live.as_deref(), Some("http://127.0.0.1:9091"));
         assert_eq!((live.url.as_str(), live.output), ("https://a.test/", Format::Text));
+    }
+
+    #[test]
+    fn sizes_and_shares_are_read() {
+        assert_eq!((bytes("1024"), bytes("10MiB"), bytes("0")), (Ok(1024), Ok(10 << 20), Ok(0)));
+        assert!(["", "MiB", "10MB", "-1", "1.5GiB", "99999999999GiB"].iter().all(|text| bytes(text).is_err()));
+        assert_eq!((share("0.25"), share("1")), (Ok(0.25), Ok(1.0)));
+        assert!(["", "1.1", "-0.1", "NaN", "half"].iter().all(|text| share(text).is_err()));
     }
 
     #[test]

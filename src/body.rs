@@ -4,7 +4,7 @@ mod resend;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -41,8 +41,14 @@ impl http_body::Body for Body {
             }
             Self::Incoming(body) => Pin::new(body).poll_frame(cx),
             Self::Upload(body, upload) => {
+                // It may be polled again before the exchange is ended. What would come then looked like the rest of it.
+                if upload.progress().1 == UploadState::TooLarge {
+                    return Poll::Pending;
+                }
                 let polled = Pin::new(&mut *body).poll_frame(cx);
-                upload.note(&polled, body);
+                if upload.note(&polled, body) == UploadState::TooLarge {
+                    return Poll::Pending; // whoever waits for the response sees the state, and ends the exchange
+                }
                 polled.map_ok(|frame| upload.pass(frame))
             }
         }
@@ -68,6 +74,8 @@ impl http_body::Body for Body {
 /// How far a request body has come. Written by the body, read by the exchange that it belongs to.
 #[derive(Debug)]
 pub struct Upload {
+    /// Bytes that may still come.
+    left: AtomicU64,
     frames: AtomicU32,
     state: AtomicU32,
     /// Removes what the downstream may not say from the body's trailers.
@@ -90,12 +98,14 @@ pub enum UploadState {
     Ended,
     /// Nobody: the downstream broke it off, or sent what is no body.
     Broken,
+    /// Nobody: it has more bytes than it may.
+    TooLarge,
 }
 
 impl Upload {
-    /// A body of which nothing was asked for yet, and what is removed from its trailers.
-    pub fn new(strip: Strip, reserved: Arc<[Arc<str>]>) -> Self {
-        Self { frames: AtomicU32::default(), state: AtomicU32::default(), strip, reserved }
+    /// A body of `most` bytes at most of which nothing was asked for yet, and what is removed from its trailers.
+    pub fn new(most: u64, strip: Strip, reserved: Arc<[Arc<str>]>) -> Self {
+        Self { left: most.into(), frames: AtomicU32::default(), state: AtomicU32::default(), strip, reserved }
     }
 
     /// The frame as the upstream may see it.
@@ -109,8 +119,9 @@ impl Upload {
         }
     }
 
-    fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>, body: &Incoming) {
+    fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>, body: &Incoming) -> UploadState {
         let state = match polled {
+            Poll::Ready(Some(Ok(frame))) if !self.takes(frame) => UploadState::TooLarge,
             Poll::Pending => UploadState::Downstream,
             Poll::Ready(Some(Ok(_))) if !http_body::Body::is_end_stream(body) => UploadState::Upstream,
             Poll::Ready(Some(Err(_))) => UploadState::Broken,
@@ -120,6 +131,15 @@ impl Upload {
             self.frames.fetch_add(1, Ordering::Relaxed);
         }
         self.state.store(state as u32, Ordering::Relaxed);
+        state
+    }
+
+    /// Whether there is room for `frame`. Only the body itself takes room.
+    fn takes(&self, frame: &Frame<Bytes>) -> bool {
+        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+        let left = self.left.load(Ordering::Relaxed).checked_sub(length);
+        self.left.store(left.unwrap_or(0), Ordering::Relaxed);
+        left.is_some()
     }
 
     /// Frames taken so far, and whom the next one waits for.
@@ -128,7 +148,8 @@ impl Upload {
             0 => UploadState::Upstream,
             1 => UploadState::Downstream,
             2 => UploadState::Ended,
-            _ => UploadState::Broken,
+            3 => UploadState::Broken,
+            _ => UploadState::TooLarge,
         };
         (self.frames.load(Ordering::Relaxed), state)
     }

@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("demo", &["app", "args", "log"]),
     ("drain", &[]),
     ("explain", &["compile", "model", "proxy", "snapshot", "trust"]),
+    ("health", &["model", "snapshot"]),
     ("inspect", &["args", "compile", "explain", "log", "model", "proxy", "snapshot", "source", "trust", "world"]),
     ("layers", &["*"]),
     ("lib", &[]),
@@ -36,7 +37,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Crates that a module must not name at all.
 const MAY_NOT_USE: &[(&str, &[&str])] = &[
-    ("compile", &["kube", "k8s_openapi", "tokio", "std::time::SystemTime", "std::fs", "jiff"]),
+    ("compile", &["kube", "k8s_openapi", "tokio", "hickory_resolver", "std::time::SystemTime", "std::fs", "jiff"]),
+    ("health", &["kube", "k8s_openapi", "schemars"]),
     ("model", &["kube", "k8s_openapi", "hyper", "rustls", "tokio"]),
     ("proxy", &["kube", "k8s_openapi", "schemars"]),
     ("snapshot", &["kube", "k8s_openapi", "schemars"]),

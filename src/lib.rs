@@ -18,6 +18,8 @@ pub mod snapshot;
 
 pub mod compile;
 
+pub mod health;
+
 pub mod proxy;
 
 pub mod status;

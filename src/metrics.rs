@@ -1,6 +1,7 @@
 //! Metrics for Prometheus. Every handle that traffic touches is a plain atomic resolved at the start: no lock, no hashing of
 //! labels on the request path.
 
+mod health;
 mod hosts;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Metrics {
     pub client_connections_closed: Reasons,
     /// Downstream connections.
     pub connections: Connections,
+    /// Connections that were ended because of what their clients sent.
+    pub connections_ended: EndedConnections,
     /// From the request's head to the end of the response's body.
     pub duration: Arc<Durations>,
     /// The generation of the snapshot that every open connection has been held to.
@@ -43,8 +46,12 @@ pub struct Metrics {
     pub handshakes: Handshakes,
     /// Requests answered with 421.
     pub misdirected: Counter,
+    /// Connections that were closed without being served.
+    pub refused_connections: RefusedConnections,
     /// Requests, by protocol.
     pub requests: Requests,
+    /// Requests answered with 503 because the memory runs out.
+    pub shed: Counter,
     /// Connections to upstreams.
     pub upstream: UpstreamConnections,
     registry: Registry,
@@ -76,6 +83,15 @@ pub struct Connections {
     pub https: Gauge,
 }
 
+/// `portcullis_connections_ended_total{reason}`.
+#[derive(Debug)]
+pub struct EndedConnections {
+    /// HTTP/2: more frames for nothing, or resets, than a client may send.
+    pub flood: Counter,
+    /// HTTP/2: one of h2's own limits, on resets, `CONTINUATION` and small `DATA` frames.
+    pub http2_limit: Counter,
+}
+
 /// `portcullis_handshakes_total{result}`.
 #[derive(Debug)]
 pub struct Handshakes {
@@ -95,6 +111,19 @@ pub struct Handshakes {
     pub unknown_sni: Counter,
     /// Refused: the host's certificate is unusable.
     pub unusable: Counter,
+}
+
+/// `portcullis_connections_refused_total{reason}`.
+#[derive(Debug)]
+pub struct RefusedConnections {
+    /// The memory runs out.
+    pub memory: Counter,
+    /// It began without a header of the PROXY protocol where it must.
+    pub proxy_header: Counter,
+    /// Its source has as many as it may.
+    pub source: Counter,
+    /// It came to a listener with PROXY protocol from an address that is not trusted.
+    pub untrusted_proxy: Counter,
 }
 
 /// `portcullis_requests_total{class, protocol}`.
@@ -182,6 +211,24 @@ impl Metrics {
             misdirected.clone(),
         );
 
+        let family = Family::<Labels, Counter>::default();
+        registry.register("connections_ended", "Connections ended because of what their clients sent", family.clone());
+        let reason = |name| of(&family, &[("reason", name)]);
+        let connections_ended = EndedConnections { flood: reason("flood"), http2_limit: reason("http2_limit") };
+
+        let family = Family::<Labels, Counter>::default();
+        registry.register("connections_refused", "Connections closed without being served", family.clone());
+        let reason = |name| of(&family, &[("reason", name)]);
+        let refused_connections = RefusedConnections {
+            memory: reason("memory"),
+            proxy_header: reason("proxy_header"),
+            source: reason("source"),
+            untrusted_proxy: reason("untrusted_proxy"),
+        };
+
+        let shed = Counter::default();
+        registry.register("requests_shed", "Requests answered with 503 because the memory runs out", shed.clone());
+
         let family = Family::<Labels, Gauge>::default();
         registry.register("connections", "Open downstream connections", family.clone());
         let open = |listener| family.get_or_create(&vec![("listener", listener)]).clone();
@@ -204,11 +251,14 @@ impl Metrics {
             client_auth_refused,
             client_connections_closed,
             connections,
+            connections_ended,
             duration,
             enforced_generation,
             handshakes,
             misdirected,
+            refused_connections,
             requests,
+            shed,
             upstream,
             registry: all,
         }
@@ -309,6 +359,7 @@ impl Collector for Served {
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }
         }
+        health::encode(&snapshot, &mut encoder)?;
         hosts::encode(&snapshot, &mut encoder)
     }
 }

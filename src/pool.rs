@@ -4,25 +4,19 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Idle connections kept per endpoint; APISIX's `keepalive_pool.size`.
-const MAX_IDLE: usize = 320;
-
-/// How long an idle connection is kept: APISIX's `keepalive_pool.idle_timeout`. Less than most servers' own limit, so
-/// that a connection is rarely found closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Idle values, newest first. One pool belongs to one endpoint: its lock is never shared between endpoints.
 pub struct Pool<T> {
     idle: Mutex<Vec<(T, Instant)>>,
-}
-
-impl<T> Default for Pool<T> {
-    fn default() -> Self {
-        Self { idle: Mutex::new(Vec::new()) }
-    }
+    idle_timeout: Duration,
+    size: usize,
 }
 
 impl<T> Pool<T> {
+    /// An empty pool that keeps at most `size` values, each for `idle_timeout`.
+    pub fn new(size: usize, idle_timeout: Duration) -> Self {
+        Self { idle: Mutex::new(Vec::new()), idle_timeout, size }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<(T, Instant)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -31,7 +25,7 @@ impl<T> Pool<T> {
     pub fn take(&self, now: Instant) -> Option<T> {
         let mut idle = self.lock();
         let (value, since) = idle.pop()?;
-        if now.saturating_duration_since(since) <= IDLE_TIMEOUT {
+        if now.saturating_duration_since(since) <= self.idle_timeout {
             return Some(value);
         }
         let old = std::mem::take(&mut *idle); // those below are older still
@@ -45,21 +39,21 @@ impl<T> Pool<T> {
         let mut idle = self.lock();
         let place = idle.iter().rposition(|(value, _)| fits(value))?;
         let (value, since) = idle.remove(place);
-        (now.saturating_duration_since(since) <= IDLE_TIMEOUT).then_some(value)
+        (now.saturating_duration_since(since) <= self.idle_timeout).then_some(value)
     }
 
     /// Gives a value back; over the limit the oldest one is dropped.
     pub fn put(&self, value: T) {
         let mut idle = self.lock();
-        if idle.len() >= MAX_IDLE {
-            idle.remove(0);
-        }
         idle.push((value, Instant::now()));
+        let oldest = (idle.len() > self.size).then(|| idle.remove(0));
+        drop(idle); // as above
+        drop(oldest);
     }
 
     /// Drops what has been idle too long or is not `usable` any more.
     pub fn sweep(&self, mut usable: impl FnMut(&mut T) -> bool) {
-        self.lock().retain_mut(|(value, since)| since.elapsed() <= IDLE_TIMEOUT && usable(value));
+        self.lock().retain_mut(|(value, since)| since.elapsed() <= self.idle_timeout && usable(value));
     }
 }
 
@@ -73,9 +67,11 @@ impl<T> fmt::Debug for Pool<T> {
 mod tests {
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     #[test]
     fn the_newest_value_is_taken() {
-        let pool = Pool::default();
+        let pool = Pool::new(10, MINUTE);
         for value in 1..=3 {
             pool.put(value);
         }
@@ -87,11 +83,23 @@ mod tests {
 
     #[test]
     fn a_full_pool_drops_its_oldest() {
-        let pool = Pool::default();
-        for value in 0..=MAX_IDLE {
+        let pool = Pool::new(3, MINUTE);
+        for value in 0..=3 {
             pool.put(value);
         }
         let taken: Vec<_> = std::iter::from_fn(|| pool.take(Instant::now())).collect();
-        assert_eq!((taken.len(), taken.last()), (MAX_IDLE, Some(&1)));
+        assert_eq!(taken, [3, 2, 1]);
+        let none = Pool::new(0, MINUTE);
+        none.put(1);
+        assert_eq!(none.take(Instant::now()), None);
+    }
+
+    #[test]
+    fn what_was_idle_too_long_is_not_taken() {
+        let pool = Pool::new(3, MINUTE);
+        pool.put(1);
+        pool.put(2);
+        assert_eq!(pool.take(Instant::now() + 2 * MINUTE), None);
+        assert_eq!(pool.take(Instant::now()), None, "the older one is gone with it");
     }
 }

@@ -1,8 +1,14 @@
 //! The only mutable state of the control plane: what the sources said last. Owned by one task; readers get the compiled
 //! [`crate::snapshot::Snapshot`], never this.
 
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
+
+pub use self::names::Lookup;
+use self::names::Names;
 
 use crate::model::{
     Data, EndpointSlice, IngressClass, Invalid, Kind, Meta, ObjectKey, ObjectRef, Route, Service, ServiceSettings,
@@ -26,7 +32,7 @@ pub enum Object {
     /// An ApisixTls.
     ApisixTls(Observed<TlsHost>),
     /// An ApisixUpstream.
-    ApisixUpstream(Observed<ServiceSettings>),
+    ApisixUpstream(Box<Observed<ServiceSettings>>),
     /// A ConfigMap.
     ConfigMap(Observed<Data>),
     /// An EndpointSlice.
@@ -58,6 +64,13 @@ impl Object {
 /// What a source tells the world.
 #[derive(Debug)]
 pub enum Change {
+    /// DNS was asked about a name.
+    Lookup {
+        /// The name as it was wanted.
+        name: Arc<str>,
+        /// Its addresses, at least one, or why there are none.
+        answer: Result<BTreeSet<IpAddr>, String>,
+    },
     /// The object is gone.
     Remove {
         /// Which source says so.
@@ -96,6 +109,7 @@ type Map<T> = BTreeMap<(ObjectKey, SourceId), Arc<Observed<T>>>;
 pub struct World {
     classes: Map<IngressClass>,
     config_maps: Map<Data>,
+    names: Names,
     routes: Map<Route>,
     secrets: Map<Data>,
     services: Map<Service>,
@@ -128,6 +142,7 @@ impl World {
     /// Takes a change in; says whether anything is different now (including that a kind was listed for the first time).
     pub fn apply(&mut self, change: Change) -> bool {
         match change {
+            Change::Lookup { name, answer } => self.names.note(name, answer),
             Change::Remove { source, kind, key } => self.remove(kind, &(key, source)),
             Change::Replace { source, kind, objects } => {
                 let listed = self.pending.remove(&(source, kind));
@@ -177,7 +192,7 @@ impl World {
         match object {
             Object::ApisixRoute(value) => put(&mut self.routes, id, value),
             Object::ApisixTls(value) => put(&mut self.tls, id, value),
-            Object::ApisixUpstream(value) => put(&mut self.upstreams, id, value),
+            Object::ApisixUpstream(value) => put(&mut self.upstreams, id, *value),
             Object::ConfigMap(value) => put(&mut self.config_maps, id, value),
             Object::EndpointSlice(value) => {
                 if self.slices.get(&id).is_some_and(|old| **old == value) {
@@ -266,6 +281,16 @@ impl World {
     pub fn slices(&self, service: &ObjectKey) -> impl Iterator<Item = &EndpointSlice> {
         let keys = self.slices_of.get(service).into_iter().flatten();
         keys.filter_map(|id| self.slices.get(id)?.value.as_ref().ok())
+    }
+
+    /// What DNS said about a name; `None` before it was asked.
+    pub fn lookup(&self, name: &str) -> Option<&Lookup> {
+        self.names.get(name)
+    }
+
+    /// Forgets every name that is not `wanted`.
+    pub fn keep_names(&mut self, wanted: &BTreeSet<Arc<str>>) {
+        self.names.keep(wanted);
     }
 
     /// The Secrets and `ConfigMap`s that any ApisixTls or ApisixUpstream refers to: the only ones that are ever fetched.

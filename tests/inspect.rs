@@ -129,7 +129,7 @@ fn a_request_that_would_be_served_is_explained_step_by_step() {
         "   = certificate 1: subject CN=alice, issuer CN=Test client CA, serial ",
         "ok: route: rule `api` by host shop.test and path /api/*\n  --> ApisixRoute default/shop: spec.http\n",
         "ok: backends: 2 endpoints\n",
-        "   = Service default/shop:80: 2 endpoints, weight 100\n",
+        "   = upstream default/shop:80: 2 endpoints, weight 100\n",
         "\nserved by ApisixRoute default/shop, rule `api`\n",
     ] {
         assert!(out.contains(part), "{part} is not in\n{out}");

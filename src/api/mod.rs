@@ -3,6 +3,7 @@
 
 mod core;
 mod crd;
+mod health;
 mod metadata;
 mod route;
 mod schema;
@@ -15,6 +16,7 @@ pub use self::core::{
     Service, ServicePort, ServiceSpec,
 };
 pub use crd::{crds, crds_yaml};
+pub use health::{ActiveCheck, ActiveHealthy, ActiveUnhealthy, HealthCheck, Healthy, PassiveCheck, Unhealthy};
 pub use metadata::{ApisixRoute, ApisixTls, ApisixUpstream, GROUP, VERSION};
 pub use route::{
     ApisixRouteSpec, Authentication, Backend, Expression, ExpressionSubject, HttpMatch, HttpRule, IntOrString, Plugin,
@@ -25,4 +27,4 @@ pub use tls::{
     ApisixTlsSpec, Client, DataRef, Failure, Forward, ForwardedHeader, Identity, Protocols, Revocation, SecretRef,
     TextMatch,
 };
-pub use upstream::{ApisixUpstreamSpec, LoadBalancer, PortSettings, TlsVerify, UpstreamSettings};
+pub use upstream::{ApisixUpstreamSpec, ExternalNode, LoadBalancer, PortSettings, TlsVerify, UpstreamSettings};

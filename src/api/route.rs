@@ -88,7 +88,7 @@ pub struct HttpRule {
     pub priority: Option<i64>,
     /// Deadlines toward the backends; 60s each where left out.
     pub timeout: Option<Timeout>,
-    /// ApisixUpstreams. Not served: an object that sets them is refused.
+    /// ApisixUpstreams with `externalNodes`, by weight, beside or instead of `backends`.
     #[schemars(length(max = 256))]
     pub upstreams: Option<Vec<UpstreamRef>>,
     /// Whether WebSocket connections are passed on.
@@ -150,7 +150,7 @@ pub struct ExpressionSubject {
     /// The name of the header, argument, cookie or variable; none for the path.
     #[schemars(length(max = 256))]
     pub name: Option<String>,
-    /// Where it is. `Body` is not served: an object that has it is refused.
+    /// Where it is. `Body` looks into forms and JSON of at most 64 KiB.
     #[schemars(required, extend("enum" = ["Header", "Query", "Path", "Cookie", "Variable", "Body"]))]
     pub scope: Option<String>,
 }
@@ -215,13 +215,14 @@ impl<'de> Deserialize<'de> for IntOrString {
     }
 }
 
-/// A reference to an ApisixUpstream.
+/// An ApisixUpstream of the route's namespace.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct UpstreamRef {
     /// The ApisixUpstream's name.
-    #[schemars(length(max = 253))]
+    #[schemars(required, length(min = 1, max = 253))]
     pub name: Option<String>,
-    /// Share of the requests.
+    /// Share of the requests among the rule's backends and upstreams; 100 where it is left out.
+    #[schemars(range(min = 0))]
     pub weight: Option<i64>,
 }
 

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::health::HealthCheck;
 use super::route::Timeout;
 use super::schema;
 use super::status::Status;
@@ -25,19 +26,37 @@ use super::tls::SecretRef;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApisixUpstreamSpec {
-    /// Nodes that are no Service. Not served: an object that sets them is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")] // `schema_with` hides that the type is optional
-    #[schemars(schema_with = "schema::any")]
-    pub external_nodes: Option<Value>,
+    /// Nodes by name, for the `upstreams` of routes.
+    #[schemars(length(min = 1, max = 256))]
+    pub external_nodes: Option<Vec<ExternalNode>>,
     /// The IngressClass of the controller that serves this object; the default class where it is left out.
     #[schemars(length(max = 253))]
     pub ingress_class_name: Option<String>,
-    /// Settings of single ports: each replaces all of the object's for that port.
+    /// Settings of single ports: each replaces the object's for that port, which keeps `timeout`, `healthCheck`, `tlsSecret` and
+    /// `discovery` of the object where the entry has none.
     #[schemars(length(max = 256))]
     pub port_level_settings: Option<Vec<PortSettings>>,
     /// Settings of every other port.
     #[serde(flatten)]
     pub settings: UpstreamSettings,
+}
+
+/// A node by name.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+pub struct ExternalNode {
+    /// `Domain` for a domain name, `Service` (the default) for the one that a Service of the type ExternalName has.
+    #[serde(rename = "type")]
+    #[schemars(extend("enum" = ["Domain", "Service"]))]
+    pub kind: Option<String>,
+    /// The domain name, or the name of a Service of the namespace.
+    #[schemars(required, length(min = 1, max = 254))]
+    pub name: Option<String>,
+    /// The port; the scheme's own where it is left out.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i64>,
+    /// Share of the requests among the nodes; 100 where it is left out.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub weight: Option<i64>,
 }
 
 /// The settings of one port of the Service.
@@ -56,13 +75,11 @@ pub struct PortSettings {
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamSettings {
     /// Another service registry. Not served: an object that sets it is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")] // as above, and so below
+    #[serde(default, skip_serializing_if = "Option::is_none")] // `schema_with` hides that the type is optional; so below
     #[schemars(schema_with = "schema::any")]
     pub discovery: Option<Value>,
-    /// Health checks. Not served: an object that sets them is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any")]
-    pub health_check: Option<Value>,
+    /// How the health of the endpoints is found out; not at all where it is left out.
+    pub health_check: Option<HealthCheck>,
     /// Which endpoint gets a request; `roundrobin` where it is left out.
     pub loadbalancer: Option<LoadBalancer>,
     /// The `Host` that is sent: the client's (`pass`, the default), the endpoint's (`node`), or `upstreamHost` (`rewrite`).
@@ -95,13 +112,13 @@ pub struct UpstreamSettings {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadBalancer {
-    /// What `chash` hashes: `vars` (the default), `header` or `cookie`. Others are refused.
+    /// What `chash` hashes: `vars` (the default), `header`, `cookie` or `vars_combinations`. `consumer` is refused.
     #[schemars(extend("enum" = ["vars", "header", "cookie", "consumer", "vars_combinations"]))]
     pub hash_on: Option<String>,
-    /// The name of the variable, header or cookie.
+    /// The name of the variable, header or cookie; a text with variables in it for `vars_combinations`.
     #[schemars(length(max = 253))]
     pub key: Option<String>,
-    /// `roundrobin`, `least_conn` or `chash`. `ewma` is refused.
+    /// `roundrobin`, `least_conn`, `chash` or `ewma`.
     #[serde(rename = "type")]
     #[schemars(required, extend("enum" = ["roundrobin", "chash", "ewma", "least_conn"]))]
     pub kind: Option<String>,

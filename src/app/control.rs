@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::compile::{Context, Report, compile};
+use crate::compile::{Compiled, Context, Report, compile};
 use crate::model::{ObjectRef, SourceId};
 use crate::snapshot::Current;
 use crate::world::{Change, World};
@@ -19,6 +19,9 @@ const PACE: Duration = Duration::from_millis(10);
 /// published as it is, which refuses the hosts concerned.
 const FETCH: Duration = Duration::from_secs(1);
 
+/// How long a change waits for the addresses of the names that it uses for the first time. After that it is published without them.
+const RESOLVE: Duration = Duration::from_secs(2);
+
 /// How often the clock is looked at: it may be set, and a suspended machine's timers stand still.
 const CHECK: Duration = Duration::from_secs(60);
 
@@ -27,6 +30,8 @@ const CHECK: Duration = Duration::from_secs(60);
 pub(super) struct Outputs {
     /// The published snapshot.
     pub(super) current: Arc<Current>,
+    /// The names to resolve.
+    pub(super) names: watch::Sender<BTreeSet<Arc<str>>>,
     /// Whether a snapshot was published yet.
     pub(super) published: watch::Sender<bool>,
     /// The Secrets and `ConfigMap`s to fetch, once everything that may refer to one is listed.
@@ -54,7 +59,7 @@ pub(super) async fn run(
         match timeout_at(patience.unwrap_or(wait), changes.recv()).await {
             Ok(Some(change)) => control.take(change),
             Ok(None) => return,
-            Err(_) if patience.is_some() => control.answered = control.world.referenced(), // waited long enough
+            Err(_) if patience.take().is_some() => control.give_up(),
             Err(_) => control.dirty |= control.outdated.is_some_and(|at| clock() >= at),
         }
         sleep_until(next).await;
@@ -66,11 +71,18 @@ pub(super) async fn run(
             patience.get_or_insert_with(|| Instant::now() + FETCH);
             continue;
         }
-        patience = None;
         if control.dirty && control.world.is_complete() {
-            control.publish(clock());
+            let started = Instant::now();
+            let compiled = control.compile(clock());
             next = Instant::now() + PACE;
+            if control.awaits_addresses() {
+                patience.get_or_insert_with(|| Instant::now() + RESOLVE);
+                continue;
+            }
+            control.publish(compiled);
+            tracing::debug!(took = ?started.elapsed(), "published a snapshot");
         }
+        patience = None;
     }
 }
 
@@ -138,17 +150,43 @@ impl Control {
         fetched && self.dirty && self.outputs.referenced.borrow().iter().flatten().any(|object| !known(object))
     }
 
-    fn publish(&mut self, now: i64) {
-        let started = Instant::now();
+    /// Whether a name was used for the first time a moment ago and is being looked up. To publish without its addresses would answer 503.
+    fn awaits_addresses(&self) -> bool {
+        let followed = !self.outputs.names.is_closed(); // without a resolver nobody looks up
+        followed && self.outputs.names.borrow().iter().any(|name| self.world.lookup(name).is_none())
+    }
+
+    /// Waits no longer for what was waited for.
+    fn give_up(&mut self) {
+        self.answered = self.world.referenced();
+        let names = self.outputs.names.borrow();
+        let silent: Vec<_> = names.iter().filter(|name| self.world.lookup(name).is_none()).cloned().collect();
+        drop(names);
+        for name in silent {
+            let answer = Err("cannot be looked up: no name server has answered yet".to_owned());
+            self.dirty |= self.world.apply(Change::Lookup { name, answer });
+        }
+    }
+
+    /// Compiles the world, and says which names are to be resolved.
+    fn compile(&mut self, now: i64) -> Compiled {
         let compiled = compile(&self.world, &self.context, &self.outputs.current.load(), now);
+        self.world.keep_names(&compiled.names);
+        self.outputs.names.send_if_modified(|old| {
+            let changed = *old != compiled.names;
+            old.clone_from(&compiled.names);
+            changed
+        });
+        compiled
+    }
+
+    fn publish(&mut self, compiled: Compiled) {
         self.outdated = compiled.next;
-        let generation = compiled.snapshot.generation;
         self.outputs.current.store(Arc::new(compiled.snapshot));
         // After the store: a condition that says Programmed is true when it is written.
         self.outputs.reports.send_replace(Arc::new(compiled.report));
         self.outputs.published.send_replace(true);
         self.dirty = false;
-        tracing::debug!(generation, took = ?started.elapsed(), "published a snapshot");
     }
 }
 

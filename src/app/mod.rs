@@ -3,21 +3,24 @@
 mod control;
 mod files;
 mod leadership;
+mod memory;
 mod problems;
+mod traffic;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustls_pki_types::UnixTime;
-use tokio::runtime::{self, Runtime};
+use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, watch};
 
 use self::leadership::Leadership;
+use self::traffic::Traffic;
 use crate::admin::{Admin, Pages};
 use crate::args::RunOptions;
 use crate::compile::{Context, Report, TlsContext};
@@ -27,9 +30,9 @@ use crate::model::SourceId;
 use crate::proxy::{Proxy, Settings};
 use crate::readiness::Readiness;
 use crate::snapshot::Current;
-use crate::source::{kubernetes, manifests::Manifests};
+use crate::source::{dns, kubernetes, manifests::Manifests};
 use crate::world::World;
-use crate::{drain, log};
+use crate::{drain, health, log};
 
 /// The gate that opens with the first published snapshot.
 const FIRST_SNAPSHOT: &str = "first snapshot";
@@ -69,21 +72,13 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
     );
     // Control and traffic have runtimes of their own, so that neither can stall the other.
     let control = runtime::Builder::new_current_thread().enable_all().build()?;
-    let traffic = traffic_runtime(options.workers)?;
+    let traffic = Traffic::start(options.workers)?;
     let current = Arc::new(Current::default());
     let metrics = Arc::new(Metrics::new(current.clone()));
     let proxy = {
-        let _guard = traffic.enter();
-        let settings = Settings {
-            allow_plaintext_client_auth: options.allow_plaintext_client_auth,
-            fallback_sni: options.fallback_sni.clone(),
-            http: options.http_listen.clone(),
-            https: options.https_listen.clone(),
-            max_connections: files::connections(options.http_listen.len() + options.https_listen.len()),
-            trust_grace: options.trust_grace,
-            ..Settings::default()
-        };
-        Proxy::bind(settings, current.clone(), log.clone(), metrics.clone()).context("cannot listen for traffic")?
+        let _guard = traffic.handle().enter();
+        Proxy::bind(settings(options), current.clone(), log.clone(), metrics.clone())
+            .context("cannot listen for traffic")?
     };
     let outcome = control.block_on(async {
         let readiness = Readiness::awaiting(&[FIRST_SNAPSHOT]);
@@ -98,13 +93,34 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
         tokio::spawn(Admin::bind(options.admin_listen, pages).await?.run());
         let (published, leadership) = start_control(options, current, reports, &readiness).await?;
         let stop = stop_signal()?;
-        let serving = Serving { leadership, options, proxy, published, readiness, traffic: &traffic };
+        let serving = Serving { leadership, options, proxy, published, readiness, traffic: traffic.handle() };
         serving.until(stop, started).await;
         Ok(())
     });
-    // Tasks that are left have had their time.
-    traffic.shutdown_background();
+    traffic.stop();
     outcome
+}
+
+fn settings(options: &RunOptions) -> Settings {
+    let RunOptions { http_listen, http_proxy_protocol_listen, https_listen, https_proxy_protocol_listen, .. } = options;
+    let listeners = [http_listen, http_proxy_protocol_listen, https_listen, https_proxy_protocol_listen];
+    let max_connections = files::connections(listeners.into_iter().map(Vec::len).sum());
+    Settings {
+        access_log_sample: options.access_log_sample,
+        allow_plaintext_client_auth: options.allow_plaintext_client_auth,
+        fallback_sni: options.fallback_sni.clone(),
+        http: http_listen.clone(),
+        http_proxy_protocol: http_proxy_protocol_listen.clone(),
+        https: https_listen.clone(),
+        https_proxy_protocol: https_proxy_protocol_listen.clone(),
+        max_body_size: options.max_body_size.filter(|bytes| *bytes > 0),
+        max_connections,
+        max_connections_per_source: options.max_connections_per_source.unwrap_or(max_connections / 2),
+        memory_limit: memory::limit(options.memory_limit),
+        trust_grace: options.trust_grace,
+        trusted_addresses: options.trusted_addresses.clone(),
+        ..Settings::default()
+    }
 }
 
 /// Starts the sources, the control loop and, in a cluster, the status writer. The receiver says when the first snapshot is
@@ -137,13 +153,22 @@ async fn start_control(
         tokio::spawn(kubernetes::run(client.clone(), source, change_sender.clone(), referenced, readiness.clone()));
         leadership = Some(Leadership::start(client, options.watch_namespace.clone(), report.clone()));
     }
+    let (names_sender, names) = watch::channel(BTreeSet::new());
+    tokio::spawn(dns::run(dns::Resolver::system()?, names, change_sender));
+    tokio::spawn(health::run(current.clone()));
     tokio::spawn(problems::log(report, manifests));
     let context = Context {
         class: options.class.ingress_class.clone().into(),
         controller: options.class.controller_name.clone().into(),
         tls: TlsContext::new()?.trusting(rustls_native_certs::load_native_certs().certs),
     };
-    let outputs = control::Outputs { current, published: published_sender, referenced: referenced_sender, reports };
+    let outputs = control::Outputs {
+        current,
+        names: names_sender,
+        published: published_sender,
+        referenced: referenced_sender,
+        reports,
+    };
     let clock = || i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
     tokio::spawn(control::run(World::awaiting(&sources), context, changes, outputs, clock));
     Ok((published, leadership))
@@ -156,7 +181,7 @@ struct Serving<'a> {
     proxy: Proxy,
     published: watch::Receiver<bool>,
     readiness: Readiness,
-    traffic: &'a Runtime,
+    traffic: &'a Handle,
 }
 
 impl Serving<'_> {
@@ -169,11 +194,12 @@ impl Serving<'_> {
             () = &mut stop => return,
         }
         let mut http = self.proxy.local_addrs();
-        let https = http.split_off(self.options.http_listen.len());
+        let mut https = http.split_off(self.options.http_listen.len());
+        let announced = https.split_off(self.options.https_listen.len());
         let (drain, draining) = drain::channel();
         self.traffic.spawn(self.proxy.run(draining));
         self.readiness.open(FIRST_SNAPSHOT);
-        tracing::info!(?http, ?https, "serving");
+        tracing::info!(?http, ?https, proxy_protocol = ?announced, "serving");
         started(&Addresses { http, https });
         stop.await;
         let limit = self.options.drain_timeout;
@@ -187,12 +213,6 @@ impl Serving<'_> {
         let (finished, ()) = tokio::join!(drain.drain(limit), vacate);
         tracing::info!(finished, "stopped");
     }
-}
-
-fn traffic_runtime(workers: Option<usize>) -> std::io::Result<Runtime> {
-    let cpus = || thread::available_parallelism().map_or(1, Into::into);
-    let workers = workers.filter(|workers| *workers > 0).unwrap_or_else(cpus);
-    runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().thread_name("traffic").build()
 }
 
 fn open_manifests(roots: Vec<PathBuf>) -> anyhow::Result<Manifests> {

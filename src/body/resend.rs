@@ -9,37 +9,46 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{Body, Upload};
+use super::{Body, Upload, UploadState};
 
 /// Bytes of a body that are kept. What is larger than that is not sent again.
 const KEPT: usize = 16 << 10;
 
 /// A request body, as long as its request is under way. Dropped, it ends the upload.
 #[derive(Debug)]
-pub struct Resend(Option<Arc<Mutex<State>>>);
+pub struct Resend(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// How far it has come.
+    upload: Option<Arc<Upload>>,
+}
 
 #[derive(Debug)]
 struct State {
-    /// `None` once it is given up.
+    /// Where the rest comes from; `None` where all of it is kept.
     body: Option<Incoming>,
     ended: bool,
-    /// What was given out so far; `None` once that is too much, or not needed any more.
-    kept: Option<Vec<Bytes>>,
+    given_up: bool,
+    /// What was given out so far, or the beginning of it.
+    kept: Vec<Bytes>,
     size: usize,
     /// Who waits for a frame.
     task: Option<Waker>,
     trailers: Option<HeaderMap>,
     /// Counts how often the body was given out: only the last one may read.
     turn: usize,
-    upload: Arc<Upload>,
     /// Who waits for the response: the deadline depends on whom the body waits for.
     watcher: Option<Waker>,
+    /// Whether all is kept that was given out, and may be needed again.
+    whole: bool,
 }
 
 /// A request body on its way to an HTTP/2 connection.
 #[derive(Debug)]
 pub struct Sending {
-    state: Option<Arc<Mutex<State>>>,
+    body: Option<Arc<Shared>>,
     /// The place in what is kept.
     at: usize,
     trailers_given: bool,
@@ -60,40 +69,55 @@ pub enum SendingError {
 impl Resend {
     /// The body of a request.
     pub fn new(body: Body) -> Self {
-        let Body::Upload(body, upload) = body else { return Self(None) };
-        Self(Some(Arc::new(Mutex::new(State {
-            body: Some(body),
-            ended: false,
-            kept: Some(Vec::new()),
+        let (body, kept, upload) = match body {
+            Body::Empty => return Self(None),
+            Body::Full(bytes) => (None, vec![bytes], None),
+            Body::Incoming(body) => (Some(body), Vec::new(), None),
+            Body::Upload(body, upload) => (Some(body), Vec::new(), Some(upload)),
+        };
+        let state = Mutex::new(State {
+            ended: body.is_none(),
+            body,
+            given_up: false,
+            kept,
             size: 0,
             task: None,
             trailers: None,
             turn: 0,
-            upload,
             watcher: None,
-        }))))
+            whole: true,
+        });
+        Self(Some(Arc::new(Shared { state, upload })))
     }
 
     /// The body from its beginning; `None` where that was not kept. What was given out before breaks off.
     pub fn send(&self) -> Option<Sending> {
         let Some(shared) = &self.0 else {
-            return Some(Sending { state: None, at: 0, trailers_given: false, turn: 0 });
+            return Some(Sending { body: None, at: 0, trailers_given: false, turn: 0 });
         };
-        let mut state = lock(shared);
-        if state.kept.is_none() || state.body.is_none() {
+        let mut state = shared.lock();
+        if !state.whole || state.given_up {
             return None;
         }
         state.turn += 1;
         if let Some(task) = state.task.take() {
             task.wake();
         }
-        Some(Sending { state: Some(shared.clone()), at: 0, trailers_given: false, turn: state.turn })
+        Some(Sending { body: Some(shared.clone()), at: 0, trailers_given: false, turn: state.turn })
+    }
+
+    /// Whether it can be sent again.
+    pub fn is_whole(&self) -> bool {
+        self.0.as_ref().is_none_or(|body| {
+            let state = body.lock();
+            state.whole && !state.given_up
+        })
     }
 
     /// Wakes `task` when the body waits for somebody else than now.
     pub fn watch(&self, task: &Waker) {
-        let Some(state) = &self.0 else { return };
-        let mut state = lock(state);
+        let Some(body) = &self.0 else { return };
+        let mut state = body.lock();
         if !state.watcher.as_ref().is_some_and(|watcher| watcher.will_wake(task)) {
             state.watcher = Some(task.clone());
         }
@@ -101,18 +125,19 @@ impl Resend {
 
     /// The upstream has answered: the body is not sent again.
     pub fn settle(&self) {
-        if let Some(state) = &self.0 {
-            let mut state = lock(state);
-            (state.kept, state.watcher) = (None, None);
+        if let Some(body) = &self.0 {
+            let mut state = body.lock();
+            (state.watcher, state.whole) = (None, false);
         }
     }
 }
 
 impl Drop for Resend {
     fn drop(&mut self) {
-        let Some(state) = &self.0 else { return };
+        let Some(body) = &self.0 else { return };
         let (body, task) = {
-            let mut state = lock(state);
+            let mut state = body.lock();
+            state.given_up = true;
             (state.body.take(), state.task.take())
         };
         drop(body);
@@ -122,52 +147,69 @@ impl Drop for Resend {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-impl State {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SendingError>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(Some(Err(SendingError::GivenUp))) };
-        let waited_for = self.upload.progress().1;
+    /// The next frame that was not given out before.
+    fn poll(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SendingError>>> {
+        let Some(body) = &mut state.body else { return Poll::Ready(Some(Err(SendingError::GivenUp))) };
+        let progress = || self.upload.as_ref().map(|upload| upload.progress().1);
+        let waited_for = progress();
         let polled = Pin::new(&mut *body).poll_frame(cx);
-        self.upload.note(&polled, body);
-        if let Some(watcher) = &self.watcher
-            && self.upload.progress().1 != waited_for
-        {
+        let noted = self.upload.as_ref().map(|upload| upload.note(&polled, body));
+        let watcher = state.watcher.as_ref().filter(|_| noted != waited_for);
+        if let Some(watcher) = watcher {
             watcher.wake_by_ref();
+        }
+        if noted == Some(UploadState::TooLarge) {
+            // Whoever waits for the response ends the exchange, and the body with it.
+            (state.given_up, state.whole) = (true, false);
+            if state.watcher.is_some() {
+                state.task = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            return Poll::Ready(Some(Err(SendingError::GivenUp)));
         }
         match polled {
             Poll::Pending => {
-                self.task = Some(cx.waker().clone());
+                state.task = Some(cx.waker().clone());
                 Poll::Pending
             }
             Poll::Ready(None) => {
-                self.ended = true;
+                state.ended = true;
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                self.kept = None;
+                state.whole = false;
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(Some(Ok(frame))) => {
-                let frame = self.upload.pass(frame);
-                self.keep(&frame);
+                let frame = match &self.upload {
+                    Some(upload) => upload.pass(frame),
+                    None => frame,
+                };
+                state.keep(&frame);
                 Poll::Ready(Some(Ok(frame)))
             }
         }
     }
+}
 
+impl State {
     fn keep(&mut self, frame: &Frame<Bytes>) {
         if let Some(trailers) = frame.trailers_ref() {
             self.ended = true;
             self.trailers = Some(trailers.clone());
         }
-        if let (Some(data), Some(kept)) = (frame.data_ref(), &mut self.kept) {
+        if let Some(data) = frame.data_ref() {
             self.size += data.len();
-            kept.push(data.clone());
-            if self.size > KEPT {
-                self.kept = None;
+            self.whole &= self.size <= KEPT;
+            if self.whole {
+                self.kept.push(data.clone());
+            } else {
+                self.kept = Vec::new(); // what was kept has been given out before
             }
         }
     }
@@ -179,12 +221,12 @@ impl http_body::Body for Sending {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SendingError>>> {
         let this = &mut *self;
-        let Some(shared) = &this.state else { return Poll::Ready(None) };
-        let mut state = lock(shared);
-        if state.turn != this.turn {
+        let Some(body) = &this.body else { return Poll::Ready(None) };
+        let mut state = body.lock();
+        if state.turn != this.turn || state.given_up {
             return Poll::Ready(Some(Err(SendingError::GivenUp)));
         }
-        if let Some(data) = state.kept.as_ref().and_then(|kept| kept.get(this.at)) {
+        if let Some(data) = state.kept.get(this.at) {
             this.at += 1;
             return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
         }
@@ -192,7 +234,7 @@ impl http_body::Body for Sending {
             let trailers = state.trailers.clone().filter(|_| !std::mem::replace(&mut this.trailers_given, true));
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
-        let polled = state.poll(cx);
+        let polled = body.poll(&mut state, cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             this.at += usize::from(frame.is_data());
             this.trailers_given |= frame.is_trailers();
@@ -201,12 +243,12 @@ impl http_body::Body for Sending {
     }
 
     fn is_end_stream(&self) -> bool {
-        let Some(state) = &self.state else { return true };
-        let state = lock(state);
-        let replayed = state.kept.as_ref().is_none_or(|kept| self.at >= kept.len());
+        let Some(body) = &self.body else { return true };
+        let state = body.lock();
+        let replayed = self.at >= state.kept.len();
         let trailers = state.trailers.is_some() && !self.trailers_given;
         let ended = state.ended || state.body.as_ref().is_some_and(Incoming::is_end_stream);
-        state.turn == self.turn && replayed && !trailers && ended
+        state.turn == self.turn && !state.given_up && replayed && !trailers && ended
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -7,6 +7,7 @@
 mod attach;
 mod certificate;
 mod data;
+mod nodes;
 mod policy;
 mod report;
 mod routes;
@@ -16,12 +17,13 @@ mod tls_config;
 mod upstream_tls;
 mod upstreams;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use report::{Condition, ObjectReport, Report};
 pub use tls_config::{Handshake, TlsContext, server_config};
 
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Carried, Snapshot};
 use crate::world::World;
 
 /// What compilation needs to know beside the objects; fixed for the life of the process.
@@ -38,6 +40,8 @@ pub struct Context {
 /// A compiled world.
 #[derive(Debug)]
 pub struct Compiled {
+    /// The names whose addresses the snapshot needs.
+    pub names: BTreeSet<Arc<str>>,
     /// When the report has to be made again because time has passed, in seconds since the epoch; `None` for never.
     pub next: Option<i64>,
     /// What became of every object that is ours.
@@ -50,14 +54,16 @@ pub struct Compiled {
 pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) -> Compiled {
     let mut report = Report::default();
     let (tls, next) = tls::compile(world, context, previous, now, &mut report);
-    let (routes, carried) = routes::compile(world, context, previous, &mut report);
+    let mut endpoints = upstreams::Endpoints::new(&previous.carried);
+    let (routes, stats) = routes::compile(world, context, previous, &mut endpoints, &mut report);
+    let carried = Carried { endpoints: endpoints.current, health: endpoints.health, stats };
     let change = upstreams::report(world, context, &carried, now, &mut report);
     let next = next.into_iter().chain(change).min();
     let identity_headers = tls::identity_headers(world, context, previous);
     let generation = previous.generation + 1;
     let mut snapshot = Snapshot { carried, generation, identity_headers, routes, tls, ..Snapshot::default() };
     snapshot.carry_stats(previous);
-    Compiled { next, report, snapshot }
+    Compiled { names: endpoints.names, next, report, snapshot }
 }
 
 #[cfg(test)]

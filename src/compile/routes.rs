@@ -7,7 +7,7 @@ use super::attach::Attached;
 use super::upstreams::{self, Endpoints};
 use super::{Context, ObjectReport, Report, attach};
 use crate::model::{Effect, HostPattern, Kind, Meta, ObjectKey, ObjectRef, PathPattern, Problem, Rule, SourceId};
-use crate::snapshot::{Backends, Carried, HostRoutes, HostTable, Route, RouteStats, Snapshot};
+use crate::snapshot::{Backends, HostRoutes, HostTable, Route, RouteStats, Snapshot};
 use crate::world::World;
 
 /// A rule on its way into the tables, with what decides its place.
@@ -23,9 +23,9 @@ pub(super) fn compile(
     world: &World,
     context: &Context,
     previous: &Snapshot,
+    endpoints: &mut Endpoints<'_>,
     report: &mut Report,
-) -> (HostTable<HostRoutes>, Carried) {
-    let mut endpoints = Endpoints::new(&previous.carried.endpoints);
+) -> (HostTable<HostRoutes>, HashMap<Arc<str>, Arc<RouteStats>>) {
     let mut stats = HashMap::new();
     let mut placed = Vec::new();
     for (key, source, observed) in world.routes() {
@@ -52,7 +52,7 @@ pub(super) fn compile(
             let route_stats: Arc<RouteStats> = previous.carried.stats.get(&name).cloned().unwrap_or_default();
             stats.insert(name.clone(), route_stats.clone());
             let route = Arc::new(Route {
-                backends: backends(world, context, key, (index, rule), &mut endpoints, &mut problems),
+                backends: backends(world, context, key, (index, rule), endpoints, &mut problems),
                 conditions: rule.conditions.clone(),
                 methods: rule.methods,
                 name,
@@ -64,7 +64,7 @@ pub(super) fn compile(
         }
         insert(report, key, observed.meta, source, problems);
     }
-    (tables(placed), Carried { endpoints: endpoints.current, stats })
+    (tables(placed), stats)
 }
 
 fn insert(report: &mut Report, key: &ObjectKey, meta: Meta, source: SourceId, problems: Vec<Problem>) {
@@ -72,7 +72,7 @@ fn insert(report: &mut Report, key: &ObjectKey, meta: Meta, source: SourceId, pr
     report.objects.insert(object, ObjectReport { meta, problems, source });
 }
 
-/// The backends of a rule that can be used. One that is not resolved, or has no ready endpoint while another one has,
+/// The backends and upstreams of a rule that can be used. One that is not resolved, or has no ready endpoint while another one has,
 /// gets no traffic (APISIX); when none is left the route answers 503.
 fn backends(
     world: &World,
@@ -85,12 +85,20 @@ fn backends(
     let mut resolved = Vec::new();
     for (index, backend) in rule.backends.iter().enumerate() {
         let field = format!("spec.http[{rule_index}].backends[{index}]");
-        match upstreams::resolve(world, context, &key.namespace, (backend, rule.timeouts), &field, endpoints) {
+        let backend_of = (backend, rule.timeouts);
+        match upstreams::resolve(world, context, &key.namespace, backend_of, &field, endpoints, problems) {
             Ok(upstream) => resolved.push((upstream, backend.weight)),
             Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
         }
     }
-    let usable = |upstream: &(crate::snapshot::Upstream, u32)| upstream.1 > 0 && !upstream.0.nodes().is_empty();
+    for (index, upstream) in rule.upstreams.iter().enumerate() {
+        let field = format!("spec.http[{rule_index}].upstreams[{index}]");
+        match upstreams::external(world, context, &key.namespace, (upstream, rule.timeouts), &field, endpoints) {
+            Ok(resolved_upstream) => resolved.push((resolved_upstream, upstream.weight)),
+            Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
+        }
+    }
+    let usable = |upstream: &(crate::snapshot::Upstream, u32)| upstream.1 > 0 && upstream.0.is_usable();
     if resolved.iter().any(usable) {
         resolved.retain(usable);
     }

@@ -1,6 +1,7 @@
 //! TLS to upstreams: one rustls configuration per equal inputs, kept from one snapshot to the next.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
@@ -17,7 +18,7 @@ use super::policy::CA_KEYS;
 use super::tls_config::{tls12_signature, tls13_signature};
 use super::{Context, TlsContext};
 use crate::model::{DataRef, Invalid, Kind, ObjectKey, ObjectRef, Reason, UpstreamTls, VerifyServer};
-use crate::snapshot::{Address, ClientTls, Endpoint, Inputs, Transport};
+use crate::snapshot::{ClientTls, Endpoint, Inputs, Transport};
 use crate::trust;
 use crate::world::World;
 
@@ -32,7 +33,7 @@ pub(super) struct ClientConfigs {
 }
 
 impl ClientConfigs {
-    pub(super) fn new(previous: &HashMap<(Address, Transport), Arc<Endpoint>>) -> Self {
+    pub(super) fn new(previous: &HashMap<(SocketAddr, Transport), Arc<Endpoint>>) -> Self {
         let transports = previous.keys().map(|(_, transport)| transport);
         let made = transports
             .filter_map(|transport| Some((&transport.tls.as_ref()?.client, transport.http2)))

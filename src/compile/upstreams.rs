@@ -7,38 +7,87 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::attach::{self, Attached};
+use super::nodes::{self, Named};
 use super::upstream_tls::ClientConfigs;
 use super::{Context, ObjectReport, Report};
 use crate::model::{
     BackendRef, Balancing, Effect, Granularity, HostName, Invalid, Kind, ObjectKey, ObjectRef, PassHost, PortRef,
-    Problem, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId, Timeouts, UpstreamSettings,
-    Validity, VerifyServer,
+    Problem, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId, Timeouts, UpstreamRef,
+    UpstreamSettings, Validity, VerifyServer,
 };
-use crate::snapshot::{Address, Carried, Endpoint, Host, NameOf, Secure, Transport, Upstream};
+use crate::snapshot::{Carried, CheckId, Endpoint, Host, NameOf, Node, Secure, Transport, Upstream, Watched};
 use crate::world::World;
 
 /// The endpoints in use, by address and transport: one connection pool for both, whichever routes lead to it.
 #[derive(Debug)]
 pub(super) struct Endpoints<'a> {
-    previous: &'a HashMap<(Address, Transport), Arc<Endpoint>>,
-    pub(super) current: HashMap<(Address, Transport), Arc<Endpoint>>,
+    pub(super) current: HashMap<(SocketAddr, Transport), Arc<Endpoint>>,
+    /// Those whose health is looked after.
+    pub(super) health: HashMap<CheckId, Watched>,
+    /// The names that addresses were wanted of.
+    pub(super) names: BTreeSet<Arc<str>>,
+    previous: &'a Carried,
     tls: ClientConfigs,
 }
 
 impl<'a> Endpoints<'a> {
-    pub(super) fn new(previous: &'a HashMap<(Address, Transport), Arc<Endpoint>>) -> Self {
-        Self { current: HashMap::new(), previous, tls: ClientConfigs::new(previous) }
+    pub(super) fn new(previous: &'a Carried) -> Self {
+        let (current, health, names) = Default::default();
+        Self { current, health, names, previous, tls: ClientConfigs::new(&previous.endpoints) }
     }
 
-    fn at(&mut self, address: Address, transport: &Transport) -> Arc<Endpoint> {
+    fn at(&mut self, address: SocketAddr, transport: &Transport) -> Arc<Endpoint> {
         let key = (address, transport.clone());
         if let Some(endpoint) = self.current.get(&key) {
             return endpoint.clone();
         }
-        let carried = self.previous.get(&key).cloned();
-        let endpoint = carried.unwrap_or_else(|| Arc::new(Endpoint::new(key.0.clone(), key.1.clone())));
+        let carried = self.previous.endpoints.get(&key).cloned();
+        let endpoint = carried.unwrap_or_else(|| Arc::new(Endpoint::new(key.0, key.1.clone())));
         self.current.insert(key, endpoint.clone());
         endpoint
+    }
+
+    /// Looks after the health of the nodes of `upstream`, where its settings say so.
+    fn look_after(&mut self, nodes: &mut [Node], settings: &UpstreamSettings, upstream: String) {
+        let Some(check) = &settings.health else { return };
+        let id = CheckId { check: check.clone(), host: rewritten(&settings.host), upstream: upstream.into() };
+        for node in nodes {
+            self.watch(node, &id);
+        }
+    }
+
+    /// Looks after the health of `node`.
+    fn watch(&mut self, node: &mut Node, id: &CheckId) {
+        let previous = self.previous.health.get(id);
+        let address = || id.check.active.host.as_ref().and_then(|host| HeaderValue::from_str(host).ok());
+        let host = id.host.clone().or_else(address).or_else(|| node.host());
+        // An address that is no `Host` cannot be asked anything over HTTP, but may be connected to.
+        let host = host.unwrap_or_else(|| HeaderValue::from_static("localhost"));
+        let watched = self.health.entry(id.clone()).or_insert_with(|| Watched::new(id, previous));
+        node.health = Some(watched.watch(&node.endpoint, host, previous));
+    }
+}
+
+impl Endpoints<'_> {
+    /// The addresses of `name`, which is wanted from now on.
+    fn find(&mut self, world: &World, name: &Arc<str>) -> Result<Named, String> {
+        let found = nodes::find(world, name);
+        if found.as_ref().map_or(true, |found| found.name.is_some()) {
+            self.names.insert(name.clone());
+        }
+        found
+    }
+
+    /// The node at `address`, which was found by `name`.
+    fn node(&mut self, address: SocketAddr, transport: &Transport, name: Option<&Arc<str>>) -> Node {
+        let mut transport = transport.clone();
+        // In the transport, because connections to one address under two names are not the same.
+        if let (Some(secure), Some(name)) = (&mut transport.tls, name.and_then(|name| HostName::parse(name)))
+            && secure.name == NameOf::Node
+        {
+            secure.name = NameOf::Fixed(name);
+        }
+        Node { name: name.cloned(), ..self.at(address, &transport).into() }
     }
 }
 
@@ -61,6 +110,10 @@ pub(super) fn report(
                     if let Ok(ports) = &upstream.settings {
                         let change = tls_problems(world, context, ports, now, &mut tls, &mut problems);
                         next = next.into_iter().chain(change).min();
+                        let nodes = ports.nodes.iter().enumerate();
+                        problems.extend(nodes.filter_map(|(index, node)| {
+                            nodes::problem(world, &key.namespace, node, &format!("spec.externalNodes[{index}]"))
+                        }));
                     }
                     upstream.settings.as_ref().err().cloned()
                 }
@@ -130,8 +183,8 @@ fn transport(
     settings: &UpstreamSettings,
     configs: &mut ClientConfigs,
 ) -> Result<Transport, Invalid> {
-    let http2 = settings.http2;
-    let Some(tls) = &settings.tls else { return Ok(Transport { http2, tls: None }) };
+    let UpstreamSettings { http2, keepalive, .. } = *settings;
+    let Some(tls) = &settings.tls else { return Ok(Transport { http2, keepalive, tls: None }) };
     let client = configs.get(world, context, tls, http2)?;
     let name = match &settings.host {
         PassHost::Node => NameOf::Node,
@@ -141,7 +194,7 @@ fn transport(
                 .ok_or_else(|| Invalid::spec("upstreamHost", format!("`{host}` is no name that TLS can ask for")))?,
         ),
     };
-    Ok(Transport { http2, tls: Some(Secure { client, name }) })
+    Ok(Transport { http2, keepalive, tls: Some(Secure { client, name }) })
 }
 
 fn refused(key: &ObjectKey, why: &Invalid, field: &str) -> Invalid {
@@ -180,26 +233,35 @@ fn configure(
     let mut upstream = match &settings.balancing {
         Balancing::Hash(key) => upstream.hashing(key.clone()),
         Balancing::LeastConnections => upstream.with_least_connections(),
+        Balancing::PeakEwma => upstream.with_peak_ewma(),
         Balancing::RoundRobin => upstream,
     };
     upstream.host = match &settings.host {
         PassHost::Node => Host::Node,
         PassHost::Pass => Host::Pass,
-        PassHost::Rewrite(host) => Host::Rewrite(HeaderValue::from_str(host).map_err(|_| {
-            Invalid::spec(format!("{field}.serviceName"), format!("`{host}`, its ApisixUpstream's, is no host"))
-        })?),
+        PassHost::Rewrite(host) => Host::Rewrite(
+            HeaderValue::from_str(host)
+                .map_err(|_| Invalid::spec(field, format!("`{host}`, its ApisixUpstream's, is no host")))?,
+        ),
     };
     upstream.attempts = settings.retries.map_or(usize::MAX, |retries| retries.saturating_add(1));
+    upstream.retry_timeout = settings.retry_timeout;
     upstream.timeouts = if of_route.is_some() { None } else { settings.timeouts };
     Ok(upstream)
 }
 
+/// The `Host` that is always sent.
+fn rewritten(host: &PassHost) -> Option<HeaderValue> {
+    let PassHost::Rewrite(host) = host else { return None };
+    HeaderValue::from_str(host).ok()
+}
+
 /// Resolves `backend` of an object in `namespace`, for a route with deadlines of its own or none. `field` is the backend's
-/// path in the object.
+/// path in the object; what is wrong although the backend can be used goes to `problems`.
 ///
 /// # Errors
-/// When the Service or its port does not exist, or has no address of the wanted kind, or the Service's ApisixUpstream is
-/// refused. No ready endpoint is no error.
+/// When the Service or its port does not exist, or has no address of the wanted kind, or its name has never resolved, or
+/// the Service's ApisixUpstream is refused. No ready endpoint is no error.
 pub(super) fn resolve(
     world: &World,
     context: &Context,
@@ -207,6 +269,7 @@ pub(super) fn resolve(
     (backend, timeouts): (&BackendRef, Option<Timeouts>),
     field: &str,
     endpoints: &mut Endpoints<'_>,
+    problems: &mut Vec<Problem>,
 ) -> Result<Upstream, Invalid> {
     let key = ObjectKey::new(namespace.clone(), backend.service.clone());
     let service_field = || format!("{field}.serviceName");
@@ -219,14 +282,20 @@ pub(super) fn resolve(
             return Err(Invalid::new(Reason::RefNotFound, service_field(), format!("Service {key} does not exist")));
         }
     };
-    let (number, addresses): (u16, BTreeSet<Address>) = match (&service.address, backend.granularity) {
-        (ServiceAddress::External(name), _) => {
+    let mut name = None;
+    let (number, addresses): (u16, BTreeSet<SocketAddr>) = match (&service.address, backend.granularity) {
+        (ServiceAddress::External(external), _) => {
             let port = external_port(service, backend, field)?;
-            (port, [Address::Name(name.clone(), port)].into())
+            let found = endpoints.find(world, external);
+            let found = found
+                .map_err(|why| Invalid::new(Reason::NotResolved, service_field(), format!("Service {key}: {why}")))?;
+            problems.extend(nodes::outdated(world, external, &service_field()));
+            name = found.name;
+            (port, found.addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
         }
         (ServiceAddress::Cluster(ip), Granularity::Service) => {
             let port = port_of(&key, service, &backend.port, field)?;
-            (port.port, [Address::Socket(SocketAddr::new(*ip, port.port))].into())
+            (port.port, [SocketAddr::new(*ip, port.port)].into())
         }
         (ServiceAddress::Headless, Granularity::Service) => {
             let message = format!("Service {key} has no cluster IP; leave resolveGranularity out");
@@ -237,27 +306,82 @@ pub(super) fn resolve(
             (port.port, ready(world, &key, port))
         }
     };
-    let name = match &backend.port {
+    let title = match &backend.port {
         PortRef::Name(port) => format!("{key}:{port}"),
         PortRef::Number(port) => format!("{key}:{port}"),
     };
     let settings = settings(world, context, &key, number, field)?;
     let transport = settings.map(|settings| transport(world, context, settings, &mut endpoints.tls)).transpose();
     let transport = transport.map_err(|why| refused(&key, &why, field))?.unwrap_or_default();
-    let nodes = addresses.into_iter().map(|address| endpoints.at(address, &transport).into());
-    let upstream = Upstream::new(name.into(), nodes);
+    let mut nodes: Vec<_> =
+        addresses.into_iter().map(|address| endpoints.node(address, &transport, name.as_ref())).collect();
+    if let Some(settings) = settings {
+        endpoints.look_after(&mut nodes, settings, format!("{key}:{number}"));
+    }
+    let upstream = Upstream::new(title.into(), nodes);
     match settings {
         None => Ok(upstream),
-        Some(settings) => configure(upstream, settings, timeouts, field),
+        Some(settings) => configure(upstream, settings, timeouts, &service_field()),
     }
 }
 
+/// The nodes of the ApisixUpstream that `reference`, of an object in `namespace`, names, for a route with deadlines of its own or none.
+/// `field` is the reference's path in the object.
+///
+/// # Errors
+/// When there is no such ApisixUpstream of ours, it is refused, or none of its nodes has a name that can be resolved. Which of
+/// the nodes cannot is reported on the ApisixUpstream itself.
+pub(super) fn external(
+    world: &World,
+    context: &Context,
+    namespace: &Arc<str>,
+    (reference, timeouts): (&UpstreamRef, Option<Timeouts>),
+    field: &str,
+    endpoints: &mut Endpoints<'_>,
+) -> Result<Upstream, Invalid> {
+    let key = ObjectKey::new(namespace.clone(), reference.name.clone());
+    let unusable =
+        |why: &str| Invalid::new(Reason::RefNotFound, format!("{field}.name"), format!("ApisixUpstream {key} {why}"));
+    let observed = world.upstream(&key).ok_or_else(|| unusable("does not exist"))?;
+    let upstream = observed.value.as_ref().map_err(|why| unusable(&format!("is refused: {why}")))?;
+    if attach::attached(upstream.class.as_deref(), world, context) != Attached::Ours {
+        return Err(unusable("belongs to another controller, or to none"));
+    }
+    let settings = upstream.settings.as_ref().map_err(|why| unusable(&format!("is refused: {why}")))?;
+    let mut found = Vec::new();
+    for node in &settings.nodes {
+        let name = nodes::name(world, namespace, node, field).ok();
+        if let Some(named) = name.and_then(|name| endpoints.find(world, name).ok()) {
+            found.push((node, named));
+        }
+    }
+    if found.is_empty() {
+        return Err(unusable(match settings.nodes.as_slice() {
+            [] => "has no externalNodes",
+            _ => "has no external node that can be resolved; its own conditions say why",
+        }));
+    }
+    let transport = transport(world, context, &settings.default, &mut endpoints.tls);
+    let transport = transport.map_err(|why| unusable(&format!("is refused: {why}")))?;
+    let port = if transport.tls.is_some() { 443 } else { 80 };
+    let counts: Vec<_> = found.iter().map(|(node, named)| (node.weight, named.addresses.len())).collect();
+    let mut nodes = Vec::new();
+    for ((node, named), weight) in found.into_iter().zip(nodes::shares(&counts)) {
+        for address in named.addresses {
+            let address = SocketAddr::new(address, node.port.unwrap_or(port));
+            nodes.push(Node { weight, ..endpoints.node(address, &transport, named.name.as_ref()) });
+        }
+    }
+    endpoints.look_after(&mut nodes, &settings.default, key.to_string());
+    configure(Upstream::new(key.to_string().into(), nodes), &settings.default, timeouts, &format!("{field}.name"))
+}
+
 /// The ready endpoints of the Service's port `port`: those of the slices' port of the same name (EndpointSlice v1).
-fn ready(world: &World, service: &ObjectKey, port: &ServicePort) -> BTreeSet<Address> {
+fn ready(world: &World, service: &ObjectKey, port: &ServicePort) -> BTreeSet<SocketAddr> {
     let mut addresses = BTreeSet::new();
     for slice in world.slices(service) {
         for number in slice.ports.iter().filter(|p| p.name == port.name).map(|p| p.port) {
-            addresses.extend(slice.addresses.iter().map(|ip| Address::Socket(SocketAddr::new(*ip, number))));
+            addresses.extend(slice.addresses.iter().map(|ip| SocketAddr::new(*ip, number)));
         }
     }
     addresses

@@ -4,6 +4,7 @@ mod backend;
 mod files;
 mod pki;
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::thread;
@@ -19,6 +20,9 @@ pub(crate) const OPEN_HOST: &str = "open.localhost";
 /// The host that demands a client certificate.
 pub(crate) const MTLS_HOST: &str = "mtls.localhost";
 
+/// How often other ports are tried when one of them was taken in the last moment.
+const ATTEMPTS: usize = 4;
+
 /// Makes the files that are missing, starts the backend and serves until SIGINT or SIGTERM.
 ///
 /// # Errors
@@ -27,16 +31,31 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<()> {
     let backend = backend_listener(&options.folder)?;
     files::write(&options.folder, backend.local_addr()?)?;
     thread::Builder::new().name("demo-backend".into()).spawn(move || backend::serve(&backend))?;
-    let run = run_options(&options.folder)?;
+    let mut run = run_options(&options.folder)?;
     let log = log::start(run.log_format, &run.log_level)?;
-    let folder = options.folder.clone();
-    let admin = run.admin_listen;
-    let outcome = app::serve(&run, &log, |addresses| {
-        let port = |of: &[SocketAddr]| of.first().map_or(0, SocketAddr::port);
-        print!("{}", files::instructions(&folder, port(&addresses.http), port(&addresses.https), admin));
-    });
+    let serve = |run: &RunOptions| {
+        app::serve(run, &log, |addresses| {
+            let port = |of: &[SocketAddr]| of.first().map_or(0, SocketAddr::port);
+            let (http, https) = (port(&addresses.http), port(&addresses.https));
+            print!("{}", files::instructions(&options.folder, http, https, run.admin_listen));
+        })
+    };
+    let mut outcome = serve(&run);
+    for _ in 0..ATTEMPTS {
+        if !outcome.as_ref().is_err_and(is_in_use) {
+            break;
+        }
+        run = run_options(&options.folder)?;
+        outcome = serve(&run);
+    }
     log.flush();
     outcome
+}
+
+/// Whether another program, perhaps another demo, took a port between the look at it and its use.
+fn is_in_use(error: &anyhow::Error) -> bool {
+    let errors = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    errors.map(io::Error::kind).any(|kind| kind == io::ErrorKind::AddrInUse)
 }
 
 /// The options of `portcullis run` with the demo's manifests, on the usual ports or, where those are taken, on free ones.

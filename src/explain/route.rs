@@ -103,7 +103,7 @@ fn backends(configuration: &Configuration<'_>, route: &Route) -> Step {
     let problems = key.iter().flat_map(|key| configuration.problems(Kind::ApisixRoute, key));
     let problems = problems.map(|problem| problem.invalid.to_string());
     let counts = route.backends.iter().map(|(upstream, weight)| {
-        format!("Service {}: {} endpoints, weight {weight}", upstream.name, upstream.nodes().len())
+        format!("upstream {}: {} endpoints, weight {weight}", upstream.name, upstream.nodes().len())
     });
     let notes: Vec<_> = counts.chain(problems).collect();
     let usable = route.backends.iter().filter(|(upstream, weight)| *weight > 0 && !upstream.nodes().is_empty());

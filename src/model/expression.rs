@@ -19,6 +19,8 @@ pub struct Expression {
 /// The part of a request that a condition looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
+    /// An argument in the body: of a form, or a value in JSON.
+    Body(BodyArgument),
     /// The first cookie of this name, as it was sent.
     Cookie(Arc<str>),
     /// A header by its name in lower case; several fields of the name count as one, joined by `, ` (RFC 9110 section 5.3).
@@ -27,6 +29,48 @@ pub enum Subject {
     Query(Arc<str>),
     /// What is known of every request.
     Variable(Variable),
+}
+
+/// The name of an argument in a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyArgument {
+    /// The whole name, as forms have it.
+    pub name: Arc<str>,
+    /// The same as a path into JSON.
+    pub path: Box<[Step]>,
+}
+
+/// A step into a JSON value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// `[0]`: an element of an array.
+    Index(usize),
+    /// A member of an object.
+    Key(Arc<str>),
+}
+
+impl BodyArgument {
+    /// Reads `user`, `user.name`, `messages[0].text`; `None` for what is no such path.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut path = Vec::new();
+        for (place, part) in name.split('.').enumerate() {
+            let (key, mut indices) = part.split_at(part.find('[').unwrap_or(part.len()));
+            match key {
+                // An array may stand alone.
+                "" if place > 0 || indices.is_empty() => return None,
+                "" => {}
+                _ if key.contains(']') => return None,
+                _ => path.push(Step::Key(key.into())),
+            }
+            while !indices.is_empty() {
+                let (index, rest) = indices.strip_prefix('[')?.split_once(']')?;
+                let is_number = !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit());
+                path.push(Step::Index(index.parse().ok().filter(|_| is_number)?));
+                indices = rest;
+            }
+        }
+        Some(Self { name: name.into(), path: path.into() })
+    }
 }
 
 /// What is known of every request, under nginx's names.
@@ -176,6 +220,7 @@ impl fmt::Display for Expression {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Body(argument) => write!(f, "Body {}", argument.name),
             Self::Cookie(name) => write!(f, "Cookie {name}"),
             Self::Header(name) => write!(f, "Header {name}"),
             Self::Query(name) => write!(f, "Query {name}"),
@@ -231,6 +276,23 @@ mod tests {
             }
             assert!(!header(test.clone(), false).matches(None), "{test:?}");
             assert!(header(test.clone(), true).matches(None), "{test:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_an_argument_is_a_path() {
+        let key = |text: &str| Step::Key(text.into());
+        for (name, expected) in [
+            ("a", vec![key("a")]),
+            ("a_b-c d", vec![key("a_b-c d")]),
+            ("a.b[0][12].c", vec![key("a"), key("b"), Step::Index(0), Step::Index(12), key("c")]),
+            ("[1].a", vec![Step::Index(1), key("a")]),
+        ] {
+            assert_eq!(*BodyArgument::parse(name).unwrap().path, expected, "{name}");
+        }
+        for name in ["", ".", "a.", ".a", "a..b", "a[*]", "a[", "a]", "a[]", "a[+1]", "a[-1]", "a[1]b", "a.[1]", "a[1"]
+        {
+            assert_eq!(BodyArgument::parse(name), None, "{name}");
         }
     }
 

@@ -21,6 +21,8 @@ pub enum Reason {
     InvalidRevocationList,
     /// A field has a value that cannot be honoured (APISIX's own word for it).
     InvalidSpec,
+    /// A name has no address in DNS.
+    NotResolved,
     /// Its time is to come.
     NotYetValid,
     /// A certificate is accepted without being verified.
@@ -43,6 +45,7 @@ impl Reason {
             Self::InvalidCertificate => "InvalidCertificate",
             Self::InvalidRevocationList => "InvalidRevocationList",
             Self::InvalidSpec => "InvalidSpec",
+            Self::NotResolved => "NotResolved",
             Self::NotYetValid => "NotYetValid",
             Self::NotVerified => "NotVerified",
             Self::RefNotFound => "RefNotFound",

@@ -17,7 +17,7 @@ pub struct Route {
 /// One entry of `spec.http`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Where the traffic goes; never empty.
+    /// Where the traffic goes; empty only where `upstreams` is not.
     pub backends: Vec<BackendRef>,
     /// What else a request must satisfy. Shared with the compiled route, for its patterns.
     pub conditions: Arc<Conditions>,
@@ -33,6 +33,8 @@ pub struct Rule {
     pub priority: i64,
     /// Deadlines toward the upstream; `None` leaves them to the ApisixUpstream of the Service.
     pub timeouts: Option<Timeouts>,
+    /// Where else the traffic goes.
+    pub upstreams: Vec<UpstreamRef>,
     /// Whether `Upgrade: websocket` is passed on; off by default as in APISIX.
     pub websocket: bool,
 }
@@ -83,6 +85,15 @@ pub struct BackendRef {
     /// The Service's name.
     pub service: Arc<str>,
     /// Share of the traffic; default 100 (APISIX), 0 is never picked.
+    pub weight: u32,
+}
+
+/// An ApisixUpstream of the route's own namespace, for its `externalNodes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamRef {
+    /// The ApisixUpstream's name.
+    pub name: Arc<str>,
+    /// As for backends.
     pub weight: u32,
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Invalid, Kind, ObjectRef, Timeouts, UpstreamTls};
+use super::{Balancing, HealthCheck, Invalid, Keepalive, Kind, ObjectRef, Timeouts, UpstreamTls};
 
-/// One ApisixUpstream. It speaks for the Service of the same namespace and name.
+/// One ApisixUpstream. It speaks for the Service of the same namespace and name, and may have nodes of its own for routes that
+/// name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceSettings {
     /// `spec.ingressClassName`.
@@ -28,8 +30,30 @@ impl ServiceSettings {
 pub struct SettingsByPort {
     /// The settings of every port that `ports` does not have.
     pub default: UpstreamSettings,
-    /// `spec.portLevelSettings` by port. They replace `default` as a whole.
+    /// `spec.externalNodes`, to which `default` applies; in the object's order.
+    pub nodes: Vec<ExternalNode>,
+    /// `spec.portLevelSettings` by port. They replace `default`.
     pub ports: BTreeMap<u16, UpstreamSettings>,
+}
+
+/// One of `spec.externalNodes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalNode {
+    /// Where the name stands.
+    pub name: ExternalName,
+    /// The port; `None` for the scheme's own.
+    pub port: Option<u16>,
+    /// The share of all its addresses together; default 100 (APISIX), 0 gets no requests.
+    pub weight: u32,
+}
+
+/// Where the name of an external node stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExternalName {
+    /// In the object itself: a domain name in lower case or an IP address.
+    Domain(Arc<str>),
+    /// In the Service of this name, whose type is ExternalName.
+    Service(Arc<str>),
 }
 
 /// How requests are sent to the endpoints of a Service's port.
@@ -37,47 +61,22 @@ pub struct SettingsByPort {
 pub struct UpstreamSettings {
     /// Which endpoint gets a request.
     pub balancing: Balancing,
+    /// How the health of the endpoints is found out; `None` where it is not, and all count as healthy.
+    pub health: Option<Arc<HealthCheck>>,
     /// The `Host` that is sent.
     pub host: PassHost,
     /// Whether HTTP/2 is spoken, from the first byte, and not HTTP/1.1.
     pub http2: bool,
+    /// How connections are kept.
+    pub keepalive: Keepalive,
     /// How many other endpoints are tried where one cannot be connected to; `None` for all of them (APISIX).
     pub retries: Option<usize>,
+    /// How long after the first attempt another endpoint is still tried; `None` for ever.
+    pub retry_timeout: Option<Duration>,
     /// Deadlines of routes that have none of their own.
     pub timeouts: Option<Timeouts>,
     /// How TLS is spoken; `None` for plain text.
     pub tls: Option<Box<UpstreamTls>>,
-}
-
-/// `loadbalancer`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Balancing {
-    /// Equal requests to the same endpoint (`chash`).
-    Hash(HashKey),
-    /// The endpoint with the fewest requests under way (`least_conn`).
-    LeastConnections,
-    /// Each in turn.
-    #[default]
-    RoundRobin,
-}
-
-/// What is hashed of a request. Where the request has no such thing, its client's address is (APISIX).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HashKey {
-    /// The client's address (`remote_addr`).
-    Address,
-    /// A parameter of the query, as it is written (`arg_NAME`).
-    Argument(Arc<str>),
-    /// A cookie.
-    Cookie(Arc<str>),
-    /// A header; the name is in lower case.
-    Header(Arc<str>),
-    /// The host in normal form (`host`).
-    Host,
-    /// The path (`uri`).
-    Path,
-    /// Path and query (`request_uri`).
-    Target,
 }
 
 /// `passHost`.

@@ -2,10 +2,13 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
+use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::StatusCode;
 use serde::Serialize;
 
+use super::downstream::Downstream;
 use super::exchange::Exchange;
 use crate::log::{Format, Log};
 
@@ -69,6 +72,8 @@ fn escape(bytes: &[u8], plain: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
 /// What a thread keeps between lines.
 #[derive(Default)]
 struct Scratch {
+    /// Lines that are due by the share of requests that are told of, less those that were written.
+    due: f64,
     line: Vec<u8>,
     /// The second that `stamp` tells.
     second: u64,
@@ -79,22 +84,69 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Writes the line of `exchange`, which took `duration`.
-pub(super) fn write(log: &Log, exchange: &Exchange, duration: Duration) {
+/// Writes the line of `exchange`, which took `duration`; of those that an upstream has answered without an error of its own,
+/// the share `sample`.
+pub(super) fn write(log: &Log, exchange: &Exchange, duration: Duration, sample: f64) {
+    if sample < 1.0 && exchange.upstream_status.is_some_and(|status| !status.is_server_error()) && !is_due(sample) {
+        return;
+    }
+    with_stamp(log.format, |line, stamp, millis| {
+        match log.format {
+            Format::Text => text(line, exchange, stamp, duration),
+            Format::Json => json(line, exchange, stamp, millis, duration),
+        }
+        log.line(line);
+    });
+}
+
+/// Whether it is the turn of a request to be told of, where a share of them is.
+fn is_due(sample: f64) -> bool {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.due += sample;
+        let due = scratch.due >= 1.0;
+        if due {
+            scratch.due -= 1.0;
+        }
+        due
+    })
+}
+
+/// Writes the line of a request that could not be read, and was answered with `status`.
+pub(super) fn unread(log: &Log, downstream: &Downstream, status: StatusCode) {
+    with_stamp(log.format, |line, stamp, millis| {
+        // Text and numbers, written to a Vec: nothing fails.
+        let _ = match log.format {
+            Format::Text => {
+                let client = downstream.peer.ip();
+                writeln!(line, "{client} - - [{stamp}] - \"\" {} 0 0.000 \"-\" \"-\" - - - \"-\"", status.as_u16())
+            }
+            Format::Json => {
+                let unread = serde_json::json!({
+                    "ts": format_args!("{stamp}.{millis:03}Z"),
+                    "client": downstream.peer.ip(),
+                    "scheme": downstream.scheme(),
+                    "status": status.as_u16(),
+                    "sni": downstream.tls.as_ref().map(|tls| tls.sni.as_str()),
+                });
+                writeln!(line, "{unread}")
+            }
+        };
+        log.line(line);
+    });
+}
+
+/// Calls `write` with an empty line, the time to the second as `format` has it, and the milliseconds after it.
+fn with_stamp(format: Format, write: impl FnOnce(&mut Vec<u8>, &str, u32)) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     SCRATCH.with_borrow_mut(|scratch| {
-        let Scratch { line, second, stamp } = scratch;
+        let Scratch { line, second, stamp, .. } = scratch;
         line.clear();
         if *second != now.as_secs() || stamp.is_empty() {
             *second = now.as_secs();
             stamp.clear();
-            time(now.as_secs(), log.format, stamp);
+            time(now.as_secs(), format, stamp);
         }
-        match log.format {
-            Format::Text => text(line, exchange, stamp, duration),
-            Format::Json => json(line, exchange, stamp, now.subsec_millis(), duration),
-        }
-        log.line(line);
+        write(line, stamp, now.subsec_millis());
     });
 }
 
@@ -115,7 +167,7 @@ fn time(seconds: u64, format: Format, out: &mut String) {
 /// Every part is pushed as it is: through `write!` the line would cost a tenth of a small request.
 fn text(out: &mut Vec<u8>, exchange: &Exchange, stamp: &str, duration: Duration) {
     let host = Token(exchange.host_sent());
-    out.extend_from_slice(exchange.downstream.ip.as_bytes());
+    out.extend_from_slice(exchange.client_text().as_bytes());
     out.extend_from_slice(b" - - [");
     out.extend_from_slice(stamp.as_bytes());
     out.extend_from_slice(b"] ");
@@ -203,7 +255,7 @@ fn json(out: &mut Vec<u8>, exchange: &Exchange, stamp: &str, millis: u32, durati
     let upstream = upstream.as_ref().map(|text| Display(text));
     let line = Line {
         ts: &Display(&format_args!("{stamp}.{millis:03}Z")),
-        client: exchange.downstream.peer.ip(),
+        client: exchange.client(),
         host: &Display(&Escaped(exchange.host_sent())),
         method: exchange.method.as_str(),
         path: exchange.path(),

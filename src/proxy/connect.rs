@@ -11,7 +11,7 @@ use tokio_rustls::client::TlsStream;
 use super::error::ProxyError;
 use crate::metrics::Metrics;
 use crate::model::HostName;
-use crate::snapshot::{Address, Connection, Endpoint, Secure, server_name};
+use crate::snapshot::{Connection, Endpoint, Secure, server_name};
 
 /// The newest idle connection for a request of `host` that the upstream has not closed.
 pub(super) fn idle(endpoint: &Endpoint, host: Option<&HostName>, now: Instant) -> Option<Box<Connection>> {
@@ -19,7 +19,7 @@ pub(super) fn idle(endpoint: &Endpoint, host: Option<&HostName>, now: Instant) -
     let newest = || match &endpoint.transport.tls {
         None => idle.take(now.into_std()),
         Some(secure) => {
-            let name = secure.name(&endpoint.address, host);
+            let name = secure.name(host);
             idle.take_if(now.into_std(), |connection| *connection.name == *name)
         }
     };
@@ -61,11 +61,7 @@ pub(super) async fn counted<T>(
 
 /// A connection of bytes.
 pub(super) async fn tcp(endpoint: &Endpoint) -> Result<TcpStream, ProxyError> {
-    let stream = match &endpoint.address {
-        Address::Name(name, port) => TcpStream::connect((&**name, *port)).await,
-        Address::Socket(address) => TcpStream::connect(address).await,
-    };
-    let stream = stream.map_err(ProxyError::Connect)?;
+    let stream = TcpStream::connect(endpoint.address).await.map_err(ProxyError::Connect)?;
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
@@ -77,8 +73,8 @@ pub(super) async fn tls<'a>(
     host: Option<&'a HostName>,
     stream: TcpStream,
 ) -> Result<(TlsStream<TcpStream>, &'a str), ProxyError> {
-    let name = secure.name(&endpoint.address, host);
-    let server = server_name(name, &endpoint.address).ok_or_else(|| {
+    let name = secure.name(host);
+    let server = server_name(name, endpoint.address).ok_or_else(|| {
         ProxyError::Connect(io::Error::new(io::ErrorKind::InvalidInput, "the host is no name that TLS can ask for"))
     })?;
     let connector = TlsConnector::from(secure.client.config.clone());

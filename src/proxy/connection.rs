@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -14,11 +15,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::downstream::Downstream;
+use super::frames::Frames;
 use super::listener::Place;
 use super::on_wake::OnWake;
 use super::socket::{Limits, Socket};
 use super::streams::{self, Streams};
-use super::{Settings, request};
+use super::{Settings, access_log, request};
 use crate::drain::Draining;
 
 /// Bytes of a request head, and of body that is read ahead of the upstream. nginx takes heads of 32 KiB
@@ -86,6 +88,7 @@ where
 {
     let settings = &downstream.shared().settings;
     let socket = Socket::new(stream, limits(settings, None), downstream.pace.clone());
+    let socket = Frames::new(socket, downstream.shared().metrics.connections_ended.flood.clone());
     let service = service_fn(|request| {
         // Boxed: hyper and tokio move a stream's future nine times on its way into a task, 110 KiB per request otherwise.
         let mut answer = Box::pin(request::serve(downstream.clone(), request));
@@ -160,11 +163,37 @@ fn limits(settings: &Settings, idle: Option<Duration>) -> Limits {
 }
 
 fn ended(downstream: &Downstream, served: hyper::Result<()>) {
-    // Requests that could not be read never became an exchange, so this is their only trace.
     if let Err(error) = served {
+        let metrics = &downstream.shared().metrics;
+        if let Some(status) = unread(&error) {
+            metrics.requests.count(false, status);
+            access_log::unread(&downstream.shared().log, downstream, status);
+        }
+        if is_http2_limit(&error) {
+            metrics.connections_ended.http2_limit.inc();
+        }
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         tracing::debug!(peer = %downstream.peer, "the connection ended: {error} {source}");
     }
+}
+
+/// What hyper has answered to a request that it could not read, which never became an exchange.
+fn unread(error: &hyper::Error) -> Option<StatusCode> {
+    if !error.is_parse() || error.is_parse_version_h2() {
+        return None; // the latter is the preface of HTTP/2, which is not answered
+    }
+    Some(match error.is_parse_too_large() {
+        // There is no other way to tell the two apart.
+        true if error.to_string().contains("URI") => StatusCode::URI_TOO_LONG,
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        false => StatusCode::BAD_REQUEST,
+    })
+}
+
+/// Whether h2 has ended a connection because of one of its limits.
+fn is_http2_limit(error: &hyper::Error) -> bool {
+    let of_h2 = std::error::Error::source(error).and_then(|error| error.downcast_ref::<h2::Error>());
+    of_h2.is_some_and(|error| error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
 #[cfg(test)]

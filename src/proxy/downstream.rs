@@ -9,6 +9,7 @@ use http::HeaderValue;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::Notify;
 
+use super::forwarded::Word;
 use super::listener::Place;
 use super::live::{Entry, Live, Role, Use};
 use super::review;
@@ -29,8 +30,9 @@ pub(super) struct Downstream {
     pub(super) draining: Draining,
     /// Its place among the open connections of its host; TLS only.
     entry: Option<Entry>,
-    /// The client's address as text, for headers; made once per connection.
+    /// The address of `peer` as text, for headers; made once per connection.
     pub(super) ip: HeaderValue,
+    /// Who connected, or whom the PROXY protocol names in place of it.
     pub(super) peer: SocketAddr,
     pub(super) place: Place,
     /// The listener's port as text.
@@ -38,10 +40,13 @@ pub(super) struct Downstream {
     pub(super) pace: Arc<Pace>,
     /// `None` on a plaintext listener.
     pub(super) tls: Option<Tls>,
+    /// Whether `peer` is believed about who its clients are.
+    pub(super) word: Word,
 }
 
 impl Downstream {
     pub(super) fn new(peer: SocketAddr, port: u16, tls: Option<Tls>, place: Place, draining: Draining) -> Self {
+        let word = Word::of(peer.ip(), &place.shared.settings.trusted_addresses);
         let ip = HeaderValue::try_from(peer.ip().to_string()).unwrap_or(HeaderValue::from_static("-"));
         Self {
             close: Notify::new(),
@@ -54,6 +59,7 @@ impl Downstream {
             port_text: port.into(),
             pace: Arc::new(Pace::new()),
             tls,
+            word,
         }
     }
 

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::exchange::Exchange;
 use super::verdict::Verdict;
-use crate::model::{Failure, FailureAnswer, FailureBody, Invalid};
+use crate::model::{Failure, FailureAnswer, FailureBody, Invalid, Sign};
 use crate::snapshot::ClientAuth;
 use crate::trust::{Cause, Refusal};
 
@@ -18,6 +18,8 @@ use crate::trust::{Cause, Refusal};
 pub(super) enum ProxyError {
     /// The downstream stopped sending the request's body.
     BodyTimeout,
+    /// The request's body has more bytes than it may.
+    BodyTooLarge,
     /// No connection to the upstream.
     Connect(io::Error),
     /// No connection to the upstream in time.
@@ -38,6 +40,8 @@ pub(super) enum ProxyError {
     NoEndpoint,
     /// No route.
     NotFound,
+    /// The memory runs out.
+    Overloaded,
     /// The upstream did not answer in time.
     ReadTimeout,
     /// The client does not satisfy the host's client authentication. The verdict is a refusal.
@@ -72,6 +76,7 @@ impl ProxyError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Connect(_) | Self::Handshake(_) | Self::Upstream(_) | Self::UnexpectedUpgrade => {
                 StatusCode::BAD_GATEWAY
             }
@@ -86,7 +91,7 @@ impl ProxyError {
             },
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
-            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
         }
     }
@@ -110,6 +115,7 @@ impl ProxyError {
             404 => "{\"error_msg\":\"404 Route Not Found\"}\n",
             405 => "{\"error_msg\":\"405 Method Not Allowed\"}\n",
             408 => "{\"error_msg\":\"408 Request Timeout\"}\n",
+            413 => "{\"error_msg\":\"413 Request Entity Too Large\"}\n",
             417 => "{\"error_msg\":\"417 Expectation Failed\"}\n",
             421 => "{\"error_msg\":\"421 Misdirected Request\"}\n",
             503 => "{\"error_msg\":\"503 Service Unavailable\"}\n",
@@ -146,8 +152,10 @@ impl ProxyError {
     pub(super) fn closes(&self) -> bool {
         match self {
             Self::BodyTimeout
+            | Self::BodyTooLarge
             | Self::ExpectationFailed
             | Self::Malformed(_)
+            | Self::Overloaded
             | Self::Refused { .. }
             | Self::Unusable(_) => true,
             Self::Misdirected(why) => *why == Misdirected::Gone,
@@ -158,6 +166,15 @@ impl ProxyError {
     /// Whether another endpoint may be asked: nothing was sent to this one.
     pub(super) fn retryable(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Handshake(_))
+    }
+
+    /// What the failure is a sign of, where it is the endpoint's.
+    pub(super) fn sign(&self) -> Option<Sign> {
+        match self {
+            Self::Connect(_) | Self::Upstream(_) => Some(Sign::TcpFailure),
+            Self::ConnectTimeout | Self::ReadTimeout | Self::SendTimeout => Some(Sign::Timeout),
+            _ => None,
+        }
     }
 
     /// Logs a request that is served although this is wrong with it: its host's policy is in the mode `Observe`.
@@ -183,8 +200,10 @@ impl ProxyError {
     pub(super) fn log(&self, exchange: &Exchange) {
         let error = Described { error: self, exchange };
         match self {
-            Self::NotFound | Self::MethodNotAllowed => {}
-            Self::BodyTimeout | Self::ExpectationFailed | Self::Malformed(_) => tracing::info!("{error}"),
+            Self::NotFound | Self::MethodNotAllowed | Self::Overloaded => {}
+            Self::BodyTimeout | Self::BodyTooLarge | Self::ExpectationFailed | Self::Malformed(_) => {
+                tracing::info!("{error}");
+            }
             // Any client can claim to come from us.
             Self::Loop | Self::Misdirected(Misdirected::Gone | Misdirected::Plaintext) => tracing::warn!("{error}"),
             _ => tracing::error!("{error}"),
@@ -196,6 +215,7 @@ impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BodyTimeout => f.write_str("client timed out while sending the request body"),
+            Self::BodyTooLarge => f.write_str("client intended to send too large body"),
             Self::Connect(error) => write!(f, "connect() failed ({error}) while connecting to upstream"),
             Self::ConnectTimeout => f.write_str("upstream timed out while connecting to upstream"),
             Self::Handshake(error) => {
@@ -212,6 +232,7 @@ impl fmt::Display for ProxyError {
             }
             Self::NoEndpoint => f.write_str("no endpoint available"),
             Self::NotFound => f.write_str("no route"),
+            Self::Overloaded => f.write_str("the memory runs out"),
             Self::ReadTimeout => f.write_str("upstream timed out while reading from upstream"),
             Self::Refused { .. } => self.refusal().map_or(Ok(()), |refusal| refusal.fmt(f)),
             Self::SendTimeout => f.write_str("upstream timed out while sending request to upstream"),
@@ -264,7 +285,7 @@ impl fmt::Display for Described<'_> {
             }
             (error, _) => error.fmt(f)?,
         }
-        write!(f, ", client: {}, server: _, request: \"", exchange.downstream.peer.ip())?;
+        write!(f, ", client: {}, server: _, request: \"", exchange.client())?;
         exchange.request_line(f)?;
         f.write_str("\"")?;
         if let Some(endpoint) = &exchange.endpoint {

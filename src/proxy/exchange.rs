@@ -1,6 +1,7 @@
 //! One request and its response, as far as logs and metrics want to know.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,9 +10,11 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use super::access_log::{self, Escaped};
 use super::downstream::Downstream;
+use super::forwarded::{Client, Word};
 use super::grpc;
 use super::live::Entry;
 use super::multiplex::Stream;
+use super::present::Present;
 use crate::model::HostName;
 use crate::snapshot::{Endpoint, Route, UnderWay};
 
@@ -23,6 +26,8 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 pub(super) struct Exchange {
     /// Bytes of response body given out.
     pub(super) bytes: u64,
+    /// The client, where that is not the connection's peer.
+    client: Option<Box<Client>>,
     /// Whether the response was given out to its end.
     pub(super) complete: bool,
     pub(super) downstream: Arc<Downstream>,
@@ -35,6 +40,8 @@ pub(super) struct Exchange {
     /// The content type of a request of gRPC.
     pub(super) grpc: Option<HeaderValue>,
     pub(super) method: Method,
+    /// The fields of the request, as it came.
+    pub(super) present: Present,
     pub(super) referer: Option<HeaderValue>,
     pub(super) route: Option<Arc<Route>>,
     pub(super) started: Instant,
@@ -55,9 +62,15 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn new<B>(downstream: Arc<Downstream>, request: &Request<B>) -> Box<Self> {
         let headers = request.headers();
+        let present = Present::of(headers);
         downstream.pace.begin();
+        let client = match downstream.word {
+            Word::Trusted => Client::named(headers, &downstream.shared().settings.trusted_addresses),
+            Word::Distrusted | Word::Unknown => None,
+        };
         Box::new(Self {
             bytes: 0,
+            client,
             complete: false,
             downstream,
             endpoint: None,
@@ -66,7 +79,8 @@ impl Exchange {
             grpc: grpc::content_type(request.method(), headers),
             host: None,
             method: request.method().clone(),
-            referer: headers.get(REFERER).cloned(),
+            present,
+            referer: if present.has(Present::REFERER) { headers.get(REFERER).cloned() } else { None },
             route: None,
             started: Instant::now(),
             status: None,
@@ -78,6 +92,16 @@ impl Exchange {
             user_agent: headers.get(USER_AGENT).cloned(),
             version: request.version(),
         })
+    }
+
+    /// The client's address.
+    pub(super) fn client(&self) -> IpAddr {
+        self.client.as_ref().map_or_else(|| self.downstream.peer.ip(), |client| client.ip)
+    }
+
+    /// The client's address as text.
+    pub(super) fn client_text(&self) -> &HeaderValue {
+        self.client.as_ref().map_or(&self.downstream.ip, |client| &client.text)
     }
 
     /// The host as the client sent it, port included.
@@ -135,6 +159,6 @@ impl Drop for Exchange {
         if let Some(route) = &self.route {
             route.stats.count(counted);
         }
-        access_log::write(&shared.log, self, duration);
+        access_log::write(&shared.log, self, duration, shared.settings.access_log_sample);
     }
 }

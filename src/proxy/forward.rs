@@ -2,12 +2,11 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
@@ -19,7 +18,7 @@ use super::multiplex;
 use crate::alarm::Alarm;
 use crate::body::{Body, Upload, UploadState};
 use crate::model::Timeouts;
-use crate::snapshot::{Connection, Endpoint, Host, Node, Upstream};
+use crate::snapshot::{Connection, Host, Node, Upstream};
 
 /// Deadlines of an exchange with an upstream.
 #[derive(Clone, Copy, Debug)]
@@ -46,15 +45,18 @@ pub(super) fn forward(
         let downstream = exchange.downstream.clone();
         let metrics = &*downstream.shared().metrics;
         let mut last = ProxyError::NoEndpoint;
-        for Node { endpoint, .. } in upstream.from(first) {
+        for node in upstream.from(first) {
+            let endpoint = &node.endpoint;
             let now = Instant::now();
-            exchange.tries(upstream, endpoint, now);
-            name_host(upstream, endpoint, request.headers_mut());
-            if let Some(connections) = &endpoint.http2 {
-                let sent = multiplex::forward(exchange, (endpoint, connections), &mut request, upload, deadlines);
-                match Box::pin(sent).await {
-                    Ok(response) => return Ok((response, None)),
-                    Err(error) if error.retryable() => last = error,
+            exchange.tries(upstream, node, now);
+            name_host(upstream, node, request.headers_mut());
+            if endpoint.http2.is_some() {
+                match Box::pin(multiplex::room(exchange, endpoint, deadlines)).await {
+                    Ok(room) => {
+                        let sent = multiplex::forward(exchange, room, request, upload, deadlines);
+                        return Box::pin(sent).await.map(|response| (response, None));
+                    }
+                    Err(error) if error.retryable() && exchange.may_retry(upstream, &error) => last = error,
                     Err(error) => return Err(error),
                 }
                 continue;
@@ -80,7 +82,7 @@ pub(super) fn forward(
                     let response = send(&mut connection, request, upload, deadlines, Instant::now()).await;
                     return response.map(|response| (response, Some(connection))).map_err(|(error, _)| error);
                 }
-                Err(error) if error.retryable() => last = error,
+                Err(error) if error.retryable() && exchange.may_retry(upstream, &error) => last = error,
                 Err(error) => return Err(error),
             }
         }
@@ -88,10 +90,10 @@ pub(super) fn forward(
     }
 }
 
-/// Sets `Host` where it is the endpoint's.
-pub(super) fn name_host(upstream: &Upstream, endpoint: &Endpoint, headers: &mut HeaderMap) {
+/// Sets `Host` where it is the node's.
+pub(super) fn name_host(upstream: &Upstream, node: &Node, headers: &mut HeaderMap) {
     if upstream.host == Host::Node
-        && let Some(host) = endpoint.host()
+        && let Some(host) = node.host()
     {
         headers.insert(HOST, host);
     }
@@ -152,16 +154,11 @@ fn send(
         });
         match answer.await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(_)) if progress.is_broken() => Err((ProxyError::Malformed(BROKEN), None)),
-            Ok(Err(error)) => Err(failed(error)),
+            Ok(Err(error)) => Err(progress.blames_downstream().map_or_else(|| failed(error), |error| (error, None))),
             Err(error) => Err((error, None)),
         }
     }
 }
-
-/// Said of a request whose body the downstream breaks off. The upstream's connection, or its stream, is given up with the body,
-/// but it is not the upstream that failed.
-pub(super) const BROKEN: &str = "its body breaks off or is no body";
 
 /// How far a request has come, and how long the next step may take.
 pub(super) struct Progress<'a> {
@@ -184,7 +181,7 @@ impl<'a> Progress<'a> {
         let Deadlines { body, upstream } = self.deadlines;
         match self.seen.1 {
             UploadState::Downstream => body,
-            UploadState::Ended | UploadState::Broken => upstream.read,
+            UploadState::Ended | UploadState::Broken | UploadState::TooLarge => upstream.read,
             UploadState::Upstream => upstream.send,
         }
     }
@@ -192,20 +189,27 @@ impl<'a> Progress<'a> {
     /// Ready once what is waited for takes too long.
     pub(super) fn overdue(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm) -> Poll<ProxyError> {
         let now = Self::of(self.upload);
+        if now.1 == UploadState::TooLarge {
+            return Poll::Ready(ProxyError::BodyTooLarge);
+        }
         if now != self.seen {
             self.seen = now;
             alarm.set(Instant::now() + self.allowed());
         }
         alarm.poll(cx).map(|()| match self.seen.1 {
             UploadState::Downstream => ProxyError::BodyTimeout,
-            UploadState::Ended | UploadState::Broken => ProxyError::ReadTimeout,
+            UploadState::Ended | UploadState::Broken | UploadState::TooLarge => ProxyError::ReadTimeout,
             UploadState::Upstream => ProxyError::SendTimeout,
         })
     }
 
-    /// Whether the downstream broke its body off.
-    pub(super) fn is_broken(&self) -> bool {
-        Self::of(self.upload).1 == UploadState::Broken
+    /// What the downstream did to its body, so that the upstream's connection, or its stream, had to be given up with it.
+    pub(super) fn blames_downstream(&self) -> Option<ProxyError> {
+        match Self::of(self.upload).1 {
+            UploadState::Broken => Some(ProxyError::Malformed("its body breaks off or is no body")),
+            UploadState::TooLarge => Some(ProxyError::BodyTooLarge),
+            UploadState::Downstream | UploadState::Ended | UploadState::Upstream => None,
+        }
     }
 }
 
@@ -215,10 +219,32 @@ fn failed(mut error: TrySendError<Request<Body>>) -> (ProxyError, Option<Request
 }
 
 impl Exchange {
-    /// Notes that `endpoint` of `upstream` is tried, `now`.
-    pub(super) fn tries(&mut self, upstream: &Upstream, endpoint: &Arc<Endpoint>, now: Instant) {
-        self.upstream_started.get_or_insert(now.into_std());
-        self.endpoint = Some(endpoint.clone());
-        self.under_way = upstream.occupy(endpoint);
+    /// Notes that `node` of `upstream` is tried, `now`.
+    pub(super) fn tries(&mut self, upstream: &Upstream, node: &Node, now: Instant) {
+        let now = now.into_std();
+        self.upstream_started.get_or_insert(now);
+        self.endpoint = Some(node.endpoint.clone());
+        self.under_way = upstream.occupy(node, now);
+    }
+
+    /// Whether there is time left to try another endpoint of `upstream`. The one tried last has failed with `error`.
+    pub(super) fn may_retry(&mut self, upstream: &Upstream, error: &ProxyError) -> bool {
+        self.ends(Err(error));
+        let since = self.upstream_started.map(|started| started.elapsed());
+        upstream.retry_timeout.is_none_or(|timeout| since.is_none_or(|since| since < timeout))
+    }
+
+    /// Notes what became of the request at the endpoint that was tried last, where that decides about others.
+    pub(super) fn ends(&mut self, answer: Result<StatusCode, &ProxyError>) {
+        let Some(under_way) = &mut self.under_way else { return };
+        let now = std::time::Instant::now();
+        match answer {
+            Ok(status) => under_way.answered(status, now),
+            Err(error) => {
+                if let Some(sign) = error.sign() {
+                    under_way.failed(sign, now);
+                }
+            }
+        }
     }
 }

@@ -9,8 +9,11 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Version, request};
 use http_body::Body as _;
 
-use super::downstream::Downstream;
+use super::claims;
 use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::forwarded::{Word, X_FORWARDED_FOR, X_REAL_IP};
+use super::present::Present;
 use crate::body::Body;
 use crate::model::HostName;
 
@@ -18,67 +21,23 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// A CGI application takes it for `HTTP_PROXY` (CVE-2016-5385).
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Fields that a request gains at most, beside those of an identity.
+const ADDED: usize = 8;
 
 /// Ourselves in `Via`.
 const PSEUDONYM: &str = "portcullis";
 
-/// Names that upstreams trust because we set or check them. WSGI and CGI take `x_real_ip` for `x-real-ip`, so a client's
-/// spelling with underscores is removed (nginx removes every name with an underscore; APISIX does not).
-const RESERVED: [&str; 11] = [
-    "connection",
-    "content-length",
-    "forwarded",
-    "host",
-    "proxy",
-    "transfer-encoding",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-real-ip",
-];
-
-/// Names under which proxies and TLS libraries tell upstreams who a client is. What a client sends under them is removed,
-/// whether or not the host authenticates clients: an upstream that believes such a header would take anyone for anybody.
-const IDENTITY: [&str; 13] = [
-    "client-verify",
-    "ssl-issuer",
-    "ssl-subject",
-    "x-arr-clientcert", // Azure App Service
-    "x-client-dn",      // Puppet, with x-client-verify
-    "x-client-verify",
-    "x-ssl-cert",
-    "x-ssl-certificate",
-    "x-ssl-issuer",
-    "x-ssl-issuer-dn",
-    "x-ssl-serial",
-    "x-ssl-subject",
-    "x-ssl-verify",
-];
-
-/// Beginnings of such names.
-const IDENTITY_PREFIXES: [&str; 10] = [
-    "cf-client-cert-", // Cloudflare
-    "client-cert",     // RFC 9440; client-certificate
-    "ssl-client",      // Apache, ingress-nginx
-    "tls-client",
-    "x-amzn-mtls-",                // AWS
-    "x-client-cert",               // Azure, Google, Kong
-    "x-forwarded-client-cert",     // Envoy
-    "x-forwarded-tls-client-cert", // Traefik
-    "x-ssl-client",                // HAProxy, F5
-    "x-tls-client",
-];
-
 /// Refuses what servers read differently, and so can be used to smuggle a request past one of them: any transfer coding but
 /// a single `chunked` (RFC 9112 section 6.1; hyper takes `chunked, chunked` and two fields). Refuses too what we cannot
 /// promise on the upstream's behalf: an expectation other than `100-continue` (RFC 9110 section 10.1.1).
-pub(super) fn check(headers: &HeaderMap) -> Result<(), ProxyError> {
+pub(super) fn check(headers: &HeaderMap, present: Present) -> Result<(), ProxyError> {
+    if !present.has(Present::TRANSFER_ENCODING) && !present.has(Present::EXPECT) {
+        return Ok(());
+    }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => {}
@@ -96,7 +55,10 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), ProxyError> {
 
 /// How often the request went through a proxy of our name before (RFC 9110 section 7.6.3). Bytes, because a client's opaque
 /// byte beside our entries must not hide them.
-pub(super) fn own_hops(headers: &HeaderMap) -> usize {
+pub(super) fn own_hops(headers: &HeaderMap, present: Present) -> usize {
+    if !present.has(Present::VIA) {
+        return 0;
+    }
     let entries = headers.get_all(VIA).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let name = |entry: &[u8]| entry.trim_ascii().rsplit(|byte| *byte == b' ').next() == Some(PSEUDONYM.as_bytes());
     entries.filter(|entry| name(entry)).count()
@@ -106,58 +68,78 @@ pub(super) fn own_hops(headers: &HeaderMap) -> usize {
 /// it), no hop-by-hop fields, one framing, and what we know of the client's address in place of what it claims. What it
 /// claims to be, under the names of `identity` and the usual ones, is removed.
 ///
-/// `X-Forwarded-For` is appended to and the others are overwritten, as in APISIX.
+/// `X-Forwarded-For` is appended to and the others are overwritten, as in APISIX: a peer that is trusted is believed, and where
+/// some are, nothing stays of what others say.
 pub(super) fn to_upstream(
     parts: &mut request::Parts,
-    downstream: &Downstream,
+    exchange: &Exchange,
     host: &HostName,
     sent: HeaderValue,
     body: &Body,
     identity: &[Arc<str>],
 ) {
+    let downstream = &*exchange.downstream;
     let headers = &mut parts.headers;
-    let trailers = headers.get(TE).is_some_and(|te| tokens(te).any(|token| token.eq_ignore_ascii_case("trailers")));
-    remove_hop_by_hop(headers);
-    remove_claims(headers, identity);
+    let present = exchange.present;
+    let trailers = present.has(Present::TE)
+        && headers.get(TE).is_some_and(|te| tokens(te).any(|token| token.eq_ignore_ascii_case("trailers")));
+    if present.has(Present::HOP_BY_HOP) {
+        remove_hop_by_hop(headers);
+    }
+    claims::remove(headers, identity);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te")); // RFC 9110 section 10.1.4
     }
-    if parts.version == Version::HTTP_2 {
+    if parts.version == Version::HTTP_2 && present.has(Present::COOKIE) {
         join_cookies(headers);
     }
-    frame(headers, body);
+    frame(headers, present, body);
     let forwarded_host = if sent.as_bytes() == host.as_str().as_bytes() {
         sent.clone()
     } else {
         HeaderValue::from_str(host.as_str()).unwrap_or_else(|_| sent.clone())
     };
-    let forwarded_for = match headers.get(X_FORWARDED_FOR) {
-        None => downstream.ip.clone(),
-        Some(_) => append(headers.get_all(X_FORWARDED_FOR).iter(), &downstream.ip),
+    let forwarded_for = if present.has(Present::X_FORWARDED_FOR) && downstream.word != Word::Distrusted {
+        append(headers.get_all(X_FORWARDED_FOR).iter(), &downstream.ip)
+    } else {
+        downstream.ip.clone()
     };
     let via = match parts.version {
         Version::HTTP_10 => "1.0 portcullis",
         Version::HTTP_2 => "2.0 portcullis",
         _ => "1.1 portcullis",
     };
+    headers.reserve(ADDED); // once, not at the first, second, fourth and eighth field
     headers.append(VIA, HeaderValue::from_static(via));
-    headers.remove(FORWARDED);
+    if present.has(Present::FORWARDED) {
+        headers.remove(FORWARDED);
+    }
     headers.insert(HOST, sent);
     headers.insert(X_FORWARDED_FOR, forwarded_for);
-    headers.insert(X_FORWARDED_HOST, forwarded_host);
-    headers.insert(X_FORWARDED_PORT, downstream.port_text.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(downstream.scheme()));
-    headers.insert(X_REAL_IP, downstream.ip.clone());
+    headers.insert(X_REAL_IP, exchange.client_text().clone());
+    let believed = downstream.word == Word::Trusted;
+    for (name, seen) in [
+        (X_FORWARDED_HOST, forwarded_host),
+        (X_FORWARDED_PORT, downstream.port_text.clone()),
+        (X_FORWARDED_PROTO, HeaderValue::from_static(downstream.scheme())),
+    ] {
+        if !believed || !headers.contains_key(&name) {
+            headers.insert(name, seen);
+        }
+    }
     parts.version = Version::HTTP_11;
 }
 
 /// Makes the fields of an upstream's response those of the response to the downstream.
 pub(super) fn to_downstream(headers: &mut HeaderMap) {
-    if headers.contains_key(TRANSFER_ENCODING) {
+    let present = Present::of(headers);
+    if present.has(Present::TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH); // it does not count beside a transfer coding (RFC 9112 section 6.3)
     }
-    remove_hop_by_hop(headers);
+    if present.has(Present::HOP_BY_HOP) {
+        remove_hop_by_hop(headers);
+    }
 }
 
 /// The members of a comma-separated list.
@@ -168,25 +150,6 @@ pub(super) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
 /// Removes the fields that concern one connection: the known ones and those that `Connection` names (RFC 9110 section 7.6.1).
 /// `Trailer` stays: it announces what we pass on.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // One pass that finds nothing is cheaper than a look-up per name.
-    let known = |name: &HeaderName| {
-        matches!(
-            name.as_str(),
-            "connection"
-                | "expect"
-                | "keep-alive"
-                | "proxy"
-                | "proxy-authenticate"
-                | "proxy-authorization"
-                | "proxy-connection"
-                | "te"
-                | "transfer-encoding"
-                | "upgrade"
-        )
-    };
-    if !headers.keys().any(known) {
-        return;
-    }
     if headers.contains_key(CONNECTION) {
         let named = |value| tokens(value).filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok());
         let named: Vec<_> = headers.get_all(CONNECTION).iter().flat_map(named).collect();
@@ -216,39 +179,10 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 /// Removes from a request's trailers what it may not say in its fields either: servers that merge the two would believe it.
 pub(super) fn strip_trailers(trailers: &mut HeaderMap, identity: &[Arc<str>]) {
     remove_hop_by_hop(trailers);
-    remove_claims(trailers, identity);
-    for name in RESERVED {
+    claims::remove(trailers, identity);
+    for name in claims::RESERVED {
         trailers.remove(name);
     }
-}
-
-/// Removes the names of an identity, and those that CGI and its like take for a reserved name or an identity's: `-` and `_`
-/// are one to them, and to some every character but letters and digits (lighttpd).
-fn remove_claims(headers: &mut HeaderMap, identity: &[Arc<str>]) {
-    let claims = |name: &&HeaderName| {
-        let name = name.as_str();
-        if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return is_identity(name, identity);
-        }
-        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        RESERVED.contains(&name.as_str()) || is_identity(&name, identity)
-    };
-    let found: Vec<_> = headers.keys().filter(claims).cloned().collect(); // empty: no allocation
-    for name in found {
-        headers.remove(name);
-    }
-}
-
-/// Whether upstreams may take `name`, of lower-case letters, digits and hyphens, for an identity.
-fn is_identity(name: &str, configured: &[Arc<str>]) -> bool {
-    // Most names differ from all of the lists in their first two letters.
-    let usual = begins_an_identity(name)
-        && (IDENTITY.contains(&name) || IDENTITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
-    usual || configured.iter().any(|other| **other == *name)
-}
-
-fn begins_an_identity(name: &str) -> bool {
-    matches!(name.as_bytes(), [b'c', b'f' | b'l', ..] | [b's', b's', ..] | [b't', b'l', ..] | [b'x', b'-', ..])
 }
 
 /// HTTP/2 clients may split cookies, HTTP/1.1 servers may not (RFC 9113 section 8.2.3).
@@ -268,9 +202,9 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// States the body's length once and canonically, whatever the client wrote (`005`, or the same length twice).
-fn frame(headers: &mut HeaderMap, body: &Body) {
+fn frame(headers: &mut HeaderMap, present: Present, body: &Body) {
     match body.size_hint().exact() {
-        Some(0) if !headers.contains_key(CONTENT_LENGTH) => {}
+        Some(0) if !present.has(Present::CONTENT_LENGTH) => {}
         Some(length) => {
             headers.insert(CONTENT_LENGTH, length.into());
         }
@@ -293,10 +227,10 @@ fn append<'a>(values: impl Iterator<Item = &'a HeaderValue>, last: &HeaderValue)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn fields(lines: &[&str]) -> HeaderMap {
+    pub(in crate::proxy) fn fields(lines: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for line in lines {
             let (name, value) = line.split_once(": ").unwrap();
@@ -305,7 +239,7 @@ mod tests {
         headers
     }
 
-    fn lines(headers: &HeaderMap) -> Vec<String> {
+    pub(in crate::proxy) fn lines(headers: &HeaderMap) -> Vec<String> {
         let mut lines: Vec<_> =
             headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         lines.sort();
@@ -334,52 +268,6 @@ mod tests {
     }
 
     #[test]
-    fn only_look_alikes_of_reserved_names_are_removed() {
-        let mut headers =
-            fields(&["x_real_ip: 1", "x-forwarded_for: 1", "content_length: 1", "x_other: 1", "x-other: 1"]);
-        remove_claims(&mut headers, &[]);
-        assert_eq!(lines(&headers), ["x-other: 1", "x_other: 1"]);
-    }
-
-    #[test]
-    fn every_name_of_an_identity_is_found() {
-        for name in IDENTITY.iter().chain(&IDENTITY_PREFIXES) {
-            assert!(is_identity(name, &[]), "{name}");
-        }
-        assert!(is_identity("user", &["user".into()]) && !is_identity("user", &[]));
-    }
-
-    #[test]
-    fn claims_of_an_identity_are_removed_in_every_spelling() {
-        let mut headers = fields(&[
-            "CLIENT-CERT: 1",
-            "Client_Cert: 1",
-            "client-cert-chain: 1",
-            "ssl-client-verify: 1",
-            "SSL_CLIENT_S_DN: 1",
-            "x-amzn-mtls-clientcert: 1",
-            "x-client-cert-present: 1",
-            "x-client-dn: 1",
-            "x-forwarded-client-cert: 1",
-            "x-forwarded-client-cert: 2",
-            "X-Forwarded-Tls-Client-Cert-Info: 1",
-            "x-ssl-client-cn: 1",
-            "x-ssl_verify: 1",
-            "x-user: 1",
-            "X_User: 1",
-            "x.user: 1",
-            "Client.Cert: 1",
-            "ssl~client~verify: 1",
-            "x-users: 1",
-            "x-client: 1",
-            "x-ssl: 1",
-            "accept: 1",
-        ]);
-        remove_claims(&mut headers, &["x-user".into()]);
-        assert_eq!(lines(&headers), ["accept: 1", "x-client: 1", "x-ssl: 1", "x-users: 1"]);
-    }
-
-    #[test]
     fn trailers_say_nothing_that_fields_may_not() {
         let mut trailers = fields(&[
             "connection: x-a",
@@ -402,8 +290,8 @@ mod tests {
     fn own_hops_are_counted_in_any_company() {
         let mut headers = fields(&["via: 1.0 fred, 1.1 portcullis,2.0 portcullis ", "via: 1.1 portcullis-not"]);
         headers.append(VIA, HeaderValue::from_bytes(b"1.1 \xff, 1.1 portcullis").unwrap());
-        assert_eq!(own_hops(&headers), 3);
-        assert_eq!(own_hops(&HeaderMap::new()), 0);
+        assert_eq!(own_hops(&headers, Present::of(&headers)), 3);
+        assert_eq!(own_hops(&HeaderMap::new(), Present::default()), 0);
     }
 
     #[test]
@@ -423,7 +311,8 @@ mod tests {
             (&[], Body::Empty, &[]),
         ] {
             let mut headers = fields(before);
-            frame(&mut headers, &body);
+            let present = Present::of(&headers);
+            frame(&mut headers, present, &body);
             assert_eq!(lines(&headers), after, "{before:?}");
         }
     }
@@ -439,7 +328,8 @@ mod tests {
             (&["transfer-encoding: gzip, chunked"], false),
             (&["transfer-encoding: identity"], false),
         ] {
-            assert_eq!(check(&fields(coding)).is_ok(), good, "{coding:?}");
+            let headers = fields(coding);
+            assert_eq!(check(&headers, Present::of(&headers)).is_ok(), good, "{coding:?}");
         }
     }
 
@@ -452,7 +342,8 @@ mod tests {
             (&["expect: 100-continue, 100-continue"], false),
             (&["expect: "], false),
         ] {
-            assert_eq!(check(&fields(expectation)).is_ok(), good, "{expectation:?}");
+            let headers = fields(expectation);
+            assert_eq!(check(&headers, Present::of(&headers)).is_ok(), good, "{expectation:?}");
         }
     }
 }

@@ -11,7 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Shared, connection, handshake};
+use super::sources::Source;
+use super::{Shared, connection, forwarded, handshake, proxy_protocol};
 use crate::drain::Draining;
 
 /// Connections that the kernel queues before we accept them; it caps the number at `net.core.somaxconn` (4096 by default).
@@ -24,6 +25,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_
 #[derive(Debug)]
 pub(super) struct Listener {
     address: SocketAddr,
+    /// Whether connections begin with a header of the PROXY protocol.
+    proxy_protocol: bool,
     socket: TcpListener,
     tls: bool,
 }
@@ -37,9 +40,14 @@ impl Listener {
             socket.bind(&address.into())?;
             socket.listen(BACKLOG)?;
             let socket = TcpListener::from_std(socket.into())?;
-            Ok(Self { address: socket.local_addr()?, socket, tls })
+            Ok(Self { address: socket.local_addr()?, proxy_protocol: false, socket, tls })
         };
         bind().map_err(|error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    }
+
+    /// The same where connections begin with a header of the PROXY protocol.
+    pub(super) fn with_proxy_protocol(self) -> Self {
+        Self { proxy_protocol: true, ..self }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -94,10 +102,21 @@ impl Listener {
     ) {
         // Without it a response's last piece waits for the client's delayed ACK. It fails only on a socket that is gone.
         let _ = stream.set_nodelay(true);
-        let place = Place { _permit: permit, shared: shared.clone(), tls: self.tls };
+        let mut place = Place { _permit: permit, shared: shared.clone(), source: None, tls: self.tls };
         place.gauge().inc();
         let draining = draining.clone();
-        let (peer, port) = (SocketAddr::new(peer.ip().to_canonical(), peer.port()), self.address.port());
+        let (peer, port) = (canonical(peer), self.address.port());
+        if shared.shedding.load(Ordering::Relaxed) {
+            shared.metrics.refused_connections.memory.inc();
+            return;
+        }
+        if self.proxy_protocol {
+            tokio::spawn(announced(stream, peer, port, place, draining));
+            return;
+        }
+        if !place.admits(peer) {
+            return;
+        }
         if self.tls {
             tokio::spawn(handshake::serve(stream, peer, port, place, draining));
         } else {
@@ -106,15 +125,75 @@ impl Listener {
     }
 }
 
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Serves a connection that begins with a header of the PROXY protocol, as one of the client that the header names.
+async fn announced(mut stream: TcpStream, peer: SocketAddr, port: u16, mut place: Place, draining: Draining) {
+    let settings = &place.shared.settings;
+    let refused = &place.shared.metrics.refused_connections;
+    if forwarded::Word::of(peer.ip(), &settings.trusted_addresses) == forwarded::Word::Distrusted {
+        refused.untrusted_proxy.inc();
+        place.warn(peer, "untrusted_proxy", "it is none of the trusted addresses");
+        return;
+    }
+    let header = tokio::time::timeout(settings.first_byte_timeout, proxy_protocol::read(&mut stream));
+    let named = match header.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(named) => named,
+        Err(error) => {
+            refused.proxy_header.inc();
+            place.warn(peer, "proxy_header", &format!("its header of the PROXY protocol cannot be read: {error}"));
+            return;
+        }
+    };
+    let client = named.map_or(peer, canonical);
+    if !place.admits(client) {
+        return;
+    }
+    if place.tls {
+        handshake::serve(stream, client, port, place, draining).await;
+    } else {
+        connection::serve_plaintext(stream, client, port, place, draining).await;
+    }
+}
+
 /// A connection's place among those that its listener may have open. Given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
     pub(super) shared: Arc<Shared>,
+    /// Where it counts for its source.
+    source: Option<Source>,
     tls: bool,
 }
 
 impl Place {
+    /// Counts the connection for the source of `client`; false where that has as many as it may.
+    fn admits(&mut self, client: SocketAddr) -> bool {
+        let settings = &self.shared.settings;
+        let most = settings.max_connections_per_source;
+        if most == 0 || forwarded::Word::of(client.ip(), &settings.trusted_addresses) == forwarded::Word::Trusted {
+            return true;
+        }
+        let source = Source::of(client.ip());
+        let admitted = self.shared.sources.enter(source, most);
+        if admitted {
+            self.source = Some(source);
+        } else {
+            self.shared.metrics.refused_connections.source.inc();
+            self.warn(client, "source", &format!("its source has {most} connections"));
+        }
+        admitted
+    }
+
+    /// Logs that a connection is refused, unless the like was logged often of late.
+    fn warn(&self, peer: SocketAddr, reason: &'static str, why: &str) {
+        if self.shared.audit.admits_handshake(peer.ip(), reason) {
+            tracing::warn!("connection refused: {why}, client: {}", peer.ip());
+        }
+    }
+
     fn gauge(&self) -> &prometheus_client::metrics::gauge::Gauge {
         let connections = &self.shared.metrics.connections;
         if self.tls { &connections.https } else { &connections.http }
@@ -124,5 +203,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.gauge().dec();
+        if let Some(source) = self.source {
+            self.shared.sources.leave(source);
+        }
     }
 }

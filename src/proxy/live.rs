@@ -250,6 +250,7 @@ mod tests {
     use super::*;
     use crate::log::{Format, Log};
     use crate::metrics::Metrics;
+    use crate::proxy::Settings;
     use crate::snapshot::Current;
 
     fn sizes(live: &Live) -> (usize, usize) {
@@ -263,8 +264,7 @@ mod tests {
         let current = Arc::new(Current::default());
         let metrics = Arc::new(Metrics::new(current.clone()));
         let log = Log::new(Format::Text, std::io::sink());
-        let (audit, draining, live, settings) = Default::default();
-        let shared = Arc::new(Shared { audit, current, draining, live, log, metrics, settings });
+        let shared = Arc::new(Shared::new(current, log, metrics, Settings::default()));
         let enter = |role, standing: Standing| {
             let used = Use { host: HostName::parse("a.test").unwrap(), role };
             Live::enter(&shared, Weak::new(), used, None, &standing)

@@ -9,12 +9,15 @@
 mod access_log;
 mod affinity;
 mod authorize;
+mod claims;
 mod connect;
 mod connection;
 mod downstream;
 mod error;
 mod exchange;
 mod forward;
+mod forwarded;
+mod frames;
 mod grpc;
 mod handshake;
 mod headers;
@@ -22,15 +25,20 @@ mod host;
 mod identity;
 mod listener;
 mod live;
+mod memory;
 mod multiplex;
 mod on_wake;
 mod path;
+mod present;
+mod proxy_protocol;
+mod read_body;
 mod record;
 mod request;
 mod response;
 mod review;
 mod settings;
 mod socket;
+mod sources;
 mod standing;
 mod streams;
 mod trial;
@@ -56,6 +64,7 @@ use crate::metrics::Metrics;
 use crate::snapshot::Current;
 use listener::Listener;
 use live::Live;
+use sources::Sources;
 
 /// How often idle upstream connections are looked through for closed and old ones.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -78,6 +87,9 @@ struct Shared {
     log: Log,
     metrics: Arc<Metrics>,
     settings: Settings,
+    /// Whether requests and connections are refused because memory runs out.
+    shedding: AtomicBool,
+    sources: Sources,
 }
 
 impl Proxy {
@@ -88,14 +100,16 @@ impl Proxy {
     pub fn bind(settings: Settings, current: Arc<Current>, log: Log, metrics: Arc<Metrics>) -> io::Result<Self> {
         let http = settings.http.iter().map(|address| Listener::bind(*address, false));
         let https = settings.https.iter().map(|address| Listener::bind(*address, true));
-        let listeners = http.chain(https).collect::<io::Result<_>>()?;
-        let draining = AtomicBool::new(false);
-        let shared =
-            Shared { audit: Audit::default(), current, draining, live: Live::default(), log, metrics, settings };
-        Ok(Self { listeners, shared: Arc::new(shared) })
+        let announced = |(address, tls)| Listener::bind(address, tls).map(Listener::with_proxy_protocol);
+        let http_announced = settings.http_proxy_protocol.iter().map(|address| (*address, false));
+        let https_announced = settings.https_proxy_protocol.iter().map(|address| (*address, true));
+        let listeners = http.chain(https).chain(http_announced.chain(https_announced).map(announced));
+        let listeners = listeners.collect::<io::Result<_>>()?;
+        Ok(Self { listeners, shared: Arc::new(Shared::new(current, log, metrics, settings)) })
     }
 
-    /// The addresses that were bound: first those of `settings.http`, then those of `settings.https`, in their order.
+    /// The addresses that were bound: those of `settings.http`, `https`, `http_proxy_protocol` and
+    /// `https_proxy_protocol`, in this order.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(Listener::address).collect()
     }
@@ -111,6 +125,9 @@ impl Proxy {
         let mut tasks = JoinSet::new();
         // Not one of `tasks`: connections are watched as long as there are any, the drain included.
         tokio::spawn(review::run(Arc::downgrade(&self.shared), self.shared.current.published()));
+        if self.shared.settings.memory_limit.is_some() {
+            tokio::spawn(memory::watch(Arc::downgrade(&self.shared)));
+        }
         for listener in self.listeners {
             tasks.spawn(listener.run(self.shared.clone(), draining.clone()));
         }
@@ -127,13 +144,18 @@ impl Proxy {
 }
 
 impl Shared {
+    fn new(current: Arc<Current>, log: Log, metrics: Arc<Metrics>, settings: Settings) -> Self {
+        let (audit, draining, live, shedding, sources) = Default::default();
+        Self { audit, current, draining, live, log, metrics, settings, shedding, sources }
+    }
+
     /// Drops idle upstream connections that are old or that the upstream closed, and sums up the audit log.
     fn sweep(&self) {
         self.audit.sum_up(std::time::Instant::now());
         for endpoint in self.current.load().carried.endpoints.values() {
             endpoint.idle.sweep(|connection| connection.is_idle());
             if let Some(connections) = &endpoint.http2 {
-                connections.sweep();
+                connections.sweep(endpoint.transport.keepalive.idle_timeout);
             }
         }
     }

@@ -14,12 +14,10 @@ use tokio::time::Instant;
 use super::connect::{counted, tcp, tls};
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::{BROKEN, Deadlines, Progress, is_lost};
+use super::forward::{Deadlines, Progress, is_lost};
 use crate::alarm::Alarm;
 use crate::body::{Body, Resend, Upload};
-use crate::metrics::Metrics;
-use crate::model::HostName;
-use crate::snapshot::{Endpoint, Http2, Multiplexed, Room, Stream as Bytes};
+use crate::snapshot::{Endpoint, Http2, Room, Stream as Bytes};
 
 /// How often a request is sent in all, where an upstream says that it was not processed.
 const SENDS: usize = 4;
@@ -32,29 +30,28 @@ pub(super) struct Stream {
     _room: Room,
 }
 
-/// Sends `request` to an endpoint and waits for the head of the response. While there is no connection for it the request stays
-/// where it is.
+/// Sends `request` where there is `room` for it, and waits for the head of the response.
 ///
 /// It is sent again where it was not processed: the connection took it no more, the upstream has refused the stream, or was
 /// going away (RFC 9113 sections 6.8 and 8.7). On a connection that was used before, and breaks, it is sent again if it is
 /// idempotent and has no body, as with HTTP/1.1.
 pub(super) async fn forward(
     exchange: &mut Exchange,
-    (endpoint, connections): (&Arc<Endpoint>, &Multiplexed),
-    request: &mut Request<Body>,
+    mut room: Room,
+    request: Request<Body>,
     upload: Option<&Upload>,
     deadlines: Deadlines,
 ) -> Result<Response<Incoming>, ProxyError> {
     let downstream = exchange.downstream.clone();
     let metrics = &*downstream.shared().metrics;
-    let mut room = room(endpoint, connections, exchange.host.as_ref(), deadlines, metrics).await?;
-    let (parts, body) = std::mem::take(request).into_parts();
+    let endpoint = room.endpoint().clone();
+    let (parts, body) = request.into_parts();
     let repeatable = matches!(body, Body::Empty) && parts.method.is_idempotent();
-    let parts = to_http2(parts, endpoint)?;
+    let parts = to_http2(parts, &endpoint)?;
     let body = Resend::new(body);
-    let Some(mut sending) = body.send() else { return Err(ProxyError::Malformed(BROKEN)) };
-    let mut sends = 1;
-    loop {
+    let mut last = ProxyError::NoEndpoint;
+    for sent in 1.. {
+        let Some(sending) = body.send() else { break };
         let error = match send(&room, Request::from_parts(parts.clone(), sending), (&body, upload), deadlines).await {
             Ok(response) => {
                 body.settle();
@@ -73,14 +70,14 @@ pub(super) async fn forward(
             }
             Err(Failed::Unprocessed(error)) => error,
         };
-        sending = match body.send() {
-            Some(again) if sends < SENDS => again,
-            _ => return Err(error),
-        };
-        sends += 1;
+        if sent == SENDS || !body.is_whole() {
+            return Err(error);
+        }
+        last = error;
         metrics.upstream.retries.inc();
-        room = self::room(endpoint, connections, exchange.host.as_ref(), deadlines, metrics).await?;
+        room = self::room(exchange, &endpoint, deadlines).await?;
     }
+    Err(last)
 }
 
 /// Why a request has no answer.
@@ -110,8 +107,10 @@ async fn send(
     });
     let mut error = match answer.await {
         Ok(Ok(response)) => return Ok(response),
-        Ok(Err(_)) if progress.is_broken() => return Err(Failed::Processed(ProxyError::Malformed(BROKEN))),
-        Ok(Err(error)) => error,
+        Ok(Err(error)) => match progress.blames_downstream() {
+            Some(error) => return Err(Failed::Processed(error)),
+            None => error,
+        },
         Err(error) => return Err(Failed::Processed(error)),
     };
     let unsent = error.take_message().is_some();
@@ -137,16 +136,17 @@ fn is_reset(error: &hyper::Error) -> bool {
     h2_error(error).is_some_and(h2::Error::is_reset)
 }
 
-/// Room on a connection for a request of `host`: one that there is, or a new one.
-async fn room(
+/// Room for a request on a connection to `endpoint`: one that there is, or a new one.
+pub(super) async fn room(
+    exchange: &Exchange,
     endpoint: &Arc<Endpoint>,
-    connections: &Multiplexed,
-    host: Option<&HostName>,
     deadlines: Deadlines,
-    metrics: &Metrics,
 ) -> Result<Room, ProxyError> {
+    let metrics = &exchange.downstream.shared().metrics;
+    let Some(connections) = &endpoint.http2 else { return Err(ProxyError::NoEndpoint) };
+    let host = exchange.host.as_ref();
     let secure = endpoint.transport.tls.as_ref();
-    let name = secure.map_or("", |secure| secure.name(&endpoint.address, host));
+    let name = secure.map_or("", |secure| secure.name(host));
     let deadline = Instant::now() + deadlines.upstream.connect;
     let found = tokio::time::timeout_at(deadline, connections.room(endpoint, name)).await;
     let turn = match found {

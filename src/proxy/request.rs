@@ -1,11 +1,12 @@
 //! A request from top to bottom.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, SERVER};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use rustls_pki_types::UnixTime;
@@ -15,11 +16,12 @@ use super::downstream::Downstream;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Deadlines, forward};
+use super::read_body::{MAX_READ, read};
 use super::response::ResponseBody;
 use super::{affinity, grpc, headers, host, path, record, upgrade};
 use crate::body::{Body, Upload};
 use crate::model::Timeouts;
-use crate::snapshot::{Connection, Host, RequestFacts, Upstream};
+use crate::snapshot::{Connection, Form, FormBody, FormKind, Host, RequestFacts, Upstream};
 
 /// The client gets no answer: hyper closes an HTTP/1 connection for it, and resets an HTTP/2 stream.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +36,13 @@ pub(super) fn serve(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<ResponseBody>, NoAnswer>> + Send {
     let mut exchange = Exchange::new(downstream, &request);
-    let routed = route(&mut exchange, request);
+    let (parts, body) = request.into_parts();
+    let routed = route(&mut exchange, parts, Received::Head(body));
     async move {
+        let routed = match routed {
+            Ok(Routed::Read(unread)) => Box::pin(route_with_body(&mut exchange, unread)).await,
+            routed => routed,
+        };
         let mut response = match routed {
             Ok(Routed::Forward { deadlines, first, request, upload, upstream }) => {
                 let answer = forward(&mut exchange, (&upstream, first), request, upload.as_deref(), deadlines).await;
@@ -45,6 +52,8 @@ pub(super) fn serve(
                 // Boxed, because its state is large and rarely needed.
                 Box::pin(upgrade::websocket(exchange, downstream, request, (upstream, first), timeouts)).await
             }
+            // A body is read once.
+            Ok(Routed::Read(_)) => failed(exchange, &ProxyError::NotFound),
             Err(error) if error.is_silent() => return Err(silenced(exchange, &error)),
             Err(error) => failed(exchange, &error),
         };
@@ -55,10 +64,11 @@ pub(super) fn serve(
 
 /// What comes of a forwarded request.
 fn forwarded(
-    exchange: Box<Exchange>,
+    mut exchange: Box<Exchange>,
     answer: Result<(Response<Incoming>, Option<Box<Connection>>), ProxyError>,
     deadlines: Deadlines,
 ) -> Response<ResponseBody> {
+    exchange.ends(answer.as_ref().map(|(response, _)| response.status()));
     match answer {
         Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             failed(exchange, &ProxyError::UnexpectedUpgrade)
@@ -83,6 +93,8 @@ enum Routed {
         upload: Option<Arc<Upload>>,
         upstream: Arc<Upstream>,
     },
+    /// Its body must be read to know.
+    Read(Box<Unread>),
     Upgrade {
         downstream: OnUpgrade,
         first: usize,
@@ -92,13 +104,54 @@ enum Routed {
     },
 }
 
+/// A request whose route depends on its body.
+struct Unread {
+    body: Incoming,
+    kind: FormKind,
+    parts: request::Parts,
+}
+
+/// How much of a request is there when it is routed.
+enum Received {
+    Head(Incoming),
+    Whole(Bytes, Form),
+}
+
+impl Received {
+    /// The least number of bytes of the body.
+    fn least(&self) -> u64 {
+        match self {
+            Self::Head(body) => body.size_hint().lower(),
+            Self::Whole(body, _) => body.len() as u64,
+        }
+    }
+}
+
+/// Reads the body of a request, then decides about it.
+async fn route_with_body(exchange: &mut Exchange, unread: Box<Unread>) -> Result<Routed, ProxyError> {
+    let Unread { body, kind, parts } = *unread;
+    let settings = &exchange.downstream.shared().settings;
+    let most = settings.max_body_size.map_or(MAX_READ, |most| most.min(MAX_READ));
+    let body = read(body, most, settings.body_timeout).await?;
+    let form = Form::parse(&kind, &body);
+    route(exchange, parts, Received::Whole(body, form))
+}
+
 /// The decisions, all of them from one snapshot and without waiting: for whom, whether, and where to.
-fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, ProxyError> {
-    let (mut parts, body) = request.into_parts();
+fn route(exchange: &mut Exchange, mut parts: request::Parts, received: Received) -> Result<Routed, ProxyError> {
+    let shared = exchange.downstream.shared();
+    if shared.shedding.load(Ordering::Relaxed) {
+        shared.metrics.shed.inc();
+        return Err(ProxyError::Overloaded);
+    }
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(ProxyError::MethodNotAllowed); // TRACE would show a page the fields that we add
     }
-    headers::check(&parts.headers)?;
+    headers::check(&parts.headers, exchange.present)?;
+    let most = shared.settings.max_body_size.unwrap_or(u64::MAX);
+    if received.least() > most {
+        return Err(ProxyError::BodyTooLarge);
+    }
     let usual = exchange.downstream.tls.as_ref().map(|tls| &tls.sni);
     let (host, sent) = host::of(&parts.uri, &parts.headers, usual)?;
     exchange.host = Some(host.clone());
@@ -113,42 +166,62 @@ fn route(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Routed, 
     let snapshot = downstream.shared().current.load();
     let plaintext = settings.allow_plaintext_client_auth;
     let access = authorize(&snapshot, downstream.tls.as_ref(), &host, path.path(), UnixTime::now(), plaintext)?;
-    if let Some(error) = &access.observed {
+    if let Some(error) = &access.observed
+        && matches!(received, Received::Head(_))
+    {
         record::observed(&snapshot, exchange, error);
         error.log_observed(exchange);
     }
+    let (incoming, whole, form) = match received {
+        Received::Head(body) if body.is_end_stream() => (None, Bytes::new(), FormBody::None),
+        Received::Head(body) => (Some(body), Bytes::new(), FormBody::Unread(Cell::default())),
+        Received::Whole(body, form) => (None, body, FormBody::Read(form)),
+    };
     let facts = RequestFacts {
+        body: &form,
         encrypted: downstream.tls.is_some(),
         headers: &parts.headers,
         host: &host,
         method: parts.method.as_str(),
         path: path.path(),
-        peer: downstream.peer.ip().to_canonical(),
+        peer: exchange.client(),
         port: downstream.port_text.as_bytes(),
         query: path.query(),
         target: exchange.path(),
     };
-    let route = snapshot.route(&facts).cloned().ok_or(ProxyError::NotFound)?;
+    let route = snapshot.route(&facts).cloned();
+    let incoming = match incoming {
+        Some(body) if form.is_wanted() => match FormKind::of(&parts.headers) {
+            Some(_) if body.size_hint().lower() > MAX_READ => return Err(ProxyError::BodyTooLarge),
+            Some(kind) => return Ok(Routed::Read(Box::new(Unread { body, kind, parts }))),
+            None => Some(body), // without arguments, as the route was found
+        },
+        incoming => incoming,
+    };
+    let route = route.ok_or(ProxyError::NotFound)?;
     let (of_route, upstream, websocket) = (route.timeouts, route.backends.pick().cloned(), route.websocket);
     exchange.route = Some(route);
-    if headers::own_hops(&parts.headers) > OWN_HOPS {
+    if headers::own_hops(&parts.headers, exchange.present) > OWN_HOPS {
         return Err(ProxyError::Loop);
     }
 
     exchange.entry = downstream.used_for(&snapshot, &host, websocket);
     let upstream = upstream.ok_or(ProxyError::NoEndpoint)?;
     let timeouts = upstream.timeouts.unwrap_or(of_route);
-    let first = upstream.first(|key| affinity::hash_of(key, &parts, &host, &path, &downstream.ip));
+    let hashed = affinity::Facts { client: exchange.client_text(), host: &host, parts: &parts, target: &path };
+    let first = upstream.first(|key| hashed.hash(key));
     let upgrade = if websocket && upgrade::is_websocket(&parts) { parts.extensions.remove() } else { None };
     parts.extensions.clear();
-    let (body, upload) = if body.is_end_stream() {
-        (Body::Empty, None)
-    } else {
-        let upload = Arc::new(Upload::new(headers::strip_trailers, snapshot.identity_headers.clone()));
-        (Body::Upload(body, upload.clone()), Some(upload))
+    let (body, upload) = match incoming {
+        None if whole.is_empty() => (Body::Empty, None),
+        None => (Body::Full(whole), None),
+        Some(body) => {
+            let upload = Arc::new(Upload::new(most, headers::strip_trailers, snapshot.identity_headers.clone()));
+            (Body::Upload(body, upload.clone()), Some(upload))
+        }
     };
     let sent = if let Host::Rewrite(host) = &upstream.host { host.clone() } else { sent };
-    headers::to_upstream(&mut parts, &downstream, &host, sent, &body, &snapshot.identity_headers);
+    headers::to_upstream(&mut parts, exchange, &host, sent, &body, &snapshot.identity_headers);
     if let Some(verdict) = &access.verdict {
         parts.headers.extend(verdict.fields.iter().cloned());
     }

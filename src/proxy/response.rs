@@ -89,7 +89,7 @@ impl ResponseBody {
         if let (Some(mut connection), Some(endpoint)) = (self.connection.take(), &exchange.endpoint)
             && connection.is_idle()
         {
-            endpoint.idle.put(connection);
+            endpoint.keep(connection);
         }
     }
 

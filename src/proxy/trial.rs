@@ -10,10 +10,11 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::authorize::authorize;
 use super::downstream::Tls;
 use super::error::ProxyError;
+use super::present::Present;
 use super::standing::standing;
 use super::{Settings, headers, host, path};
 use crate::model::HostName;
-use crate::snapshot::{Policy, RequestFacts, Route, Snapshot};
+use crate::snapshot::{FormBody, Policy, RequestFacts, Route, Snapshot};
 
 /// A request that may never be sent.
 #[derive(Clone, Debug)]
@@ -77,6 +78,7 @@ impl Trial {
     /// What routes look at, where `host` and `path` are in normal form.
     pub fn facts<'a>(&'a self, host: &'a HostName, path: &'a str) -> RequestFacts<'a> {
         RequestFacts {
+            body: &FormBody::None, // nobody says what it would be
             encrypted: self.tls.is_some(),
             headers: &self.headers,
             host,
@@ -99,7 +101,7 @@ impl Trial {
         if self.method == Method::CONNECT || self.method == Method::TRACE {
             return Err(ProxyError::MethodNotAllowed);
         }
-        headers::check(&self.headers)?;
+        headers::check(&self.headers, Present::of(&self.headers))?;
         let (host, _) = host::of(&self.uri, &self.headers, None)?;
         let target = self.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let target = path::normal(target)?;

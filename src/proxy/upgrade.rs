@@ -17,7 +17,7 @@ use super::response::ResponseBody;
 use super::{headers, tunnel};
 use crate::body::Body;
 use crate::model::Timeouts;
-use crate::snapshot::{Node, Upstream};
+use crate::snapshot::Upstream;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -48,7 +48,9 @@ pub(super) async fn websocket(
     (upstream, first): (Arc<Upstream>, usize),
     timeouts: Timeouts,
 ) -> Response<ResponseBody> {
-    let response = match ask_upstream(&mut exchange, request, (&upstream, first), timeouts).await {
+    let answer = ask_upstream(&mut exchange, request, (&upstream, first), timeouts).await;
+    exchange.ends(answer.as_ref().map(Response::status));
+    let response = match answer {
         Ok(response) => response,
         Err(error) => return failed(exchange, &error),
     };
@@ -83,9 +85,10 @@ async fn ask_upstream(
 ) -> Result<Response<hyper::body::Incoming>, ProxyError> {
     let downstream = exchange.downstream.clone();
     let mut last = ProxyError::NoEndpoint;
-    for Node { endpoint, .. } in upstream.from(first) {
-        exchange.tries(upstream, endpoint, Instant::now());
-        name_host(upstream, endpoint, request.headers_mut());
+    for node in upstream.from(first) {
+        let endpoint = &node.endpoint;
+        exchange.tries(upstream, node, Instant::now());
+        name_host(upstream, node, request.headers_mut());
         match connect(endpoint, exchange.host.as_ref(), timeouts.connect, &downstream.shared().metrics).await {
             Ok(connection) => {
                 let mut sender = connection.detach();
@@ -94,7 +97,7 @@ async fn ask_upstream(
                     Err(_) => Err(ProxyError::ReadTimeout),
                 };
             }
-            Err(error) if error.retryable() => last = error,
+            Err(error) if error.retryable() && exchange.may_retry(upstream, &error) => last = error,
             Err(error) => return Err(error),
         }
     }

@@ -18,21 +18,81 @@ fn mix(hash: u64) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// The place in `nodes`, which are hashes of endpoints, for a request whose key has the hash `key`; 0 where there are none.
-///
-/// Rendezvous hashing (Thaler and Ravishankar 1998): the node whose hash together with the key's is highest. A node that
-/// comes takes its share from all others, and one that goes gives it to all others; no other key moves. This is what
-/// ketama's ring approximates with 160 points per node.
-pub(super) fn rendezvous(key: u64, nodes: &[u64]) -> usize {
-    let highest = nodes.iter().enumerate().max_by_key(|(_, node)| mix(key ^ **node));
-    highest.map_or(0, |(place, _)| place)
+/// A node to choose from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<T> {
+    /// Its place among all nodes.
+    pub(super) place: usize,
+    /// What decides.
+    pub(super) value: T,
+    /// More than 0.
+    pub(super) weight: u32,
 }
 
-/// The place of the lowest of `loads`; the first at or after the place `turn` among equals, and 0 where there are none.
-pub(super) fn lowest(loads: impl ExactSizeIterator<Item = usize>, turn: usize) -> usize {
-    let length = loads.len();
-    let from_turn = |place: usize| (place + length - turn) % length;
-    loads.enumerate().min_by_key(|(place, load)| (*load, from_turn(*place))).map_or(0, |(place, _)| place)
+/// The node for a request whose key has the hash `key`, among nodes with the hashes of their addresses.
+///
+/// Weighted rendezvous hashing (Schindelhauer and Schomaker 2005; of equal weights Thaler and Ravishankar 1998): the node that
+/// scores highest with the key. A node that comes or gets heavier takes its share from all others, and one that goes gives it to all
+/// others; no other key moves. This is what ketama's ring approximates with 160 points per unit of weight.
+pub(super) fn rendezvous(key: u64, nodes: impl Iterator<Item = Candidate<u64>>) -> Option<usize> {
+    let mut best: Option<(u64, Candidate<u64>)> = None;
+    for node in nodes {
+        let mixed = mix(key ^ node.value);
+        let better = best.is_none_or(|(most, highest)| {
+            if node.weight == highest.weight {
+                mixed >= most // the order of the scores, without their logarithms
+            } else {
+                score(mixed, node.weight) > score(most, highest.weight)
+            }
+        });
+        if better {
+            best = Some((mixed, node));
+        }
+    }
+    best.map(|(_, node)| node.place)
+}
+
+/// The score of a node of this weight, where `mixed` is uniformly distributed.
+#[expect(clippy::cast_precision_loss, reason = "52 bits fit, and are enough to tell two nodes apart")]
+fn score(mixed: u64, weight: u32) -> f64 {
+    let uniform = ((mixed >> 12) as f64 + 0.5) / (1_u64 << 52) as f64; // neither 0 nor 1
+    -f64::from(weight) / uniform.ln()
+}
+
+/// The node with the lowest load for its weight; the first at or after the place `turn` among equals.
+pub(super) fn lowest(nodes: impl Iterator<Item = Candidate<u64>>, turn: usize) -> Option<usize> {
+    let load = |a: &Candidate<u64>, b: &Candidate<u64>| {
+        (u128::from(a.value) * u128::from(b.weight)).cmp(&(u128::from(b.value) * u128::from(a.weight)))
+    };
+    let nodes = nodes.min_by(|a, b| load(a, b).then_with(|| (a.place < turn, a.place).cmp(&(b.place < turn, b.place))));
+    nodes.map(|node| node.place)
+}
+
+/// The node whose turn it is: smooth weighted round robin, as nginx does it. `credits` are the nodes' by place.
+///
+/// Each node gains its weight, the richest is taken and pays for all. Over as many turns as the sum of the weights each comes up
+/// exactly as often as its weight says, as far apart as possible.
+pub(super) fn smooth(credits: &mut [i64], nodes: impl Iterator<Item = Candidate<()>>) -> Option<usize> {
+    let (mut total, mut richest) = (0, None);
+    for node in nodes {
+        let Some(credit) = credits.get_mut(node.place) else { continue };
+        *credit += i64::from(node.weight);
+        total += i64::from(node.weight);
+        if richest.is_none_or(|(most, _)| *credit > most) {
+            richest = Some((*credit, node.place));
+        }
+    }
+    let (_, place) = richest?;
+    credits[place] -= total;
+    Some(place)
+}
+
+/// Two different numbers below `count`, which is at least 2: others for every `turn`.
+pub(super) fn two_of(count: usize, turn: u64) -> (usize, usize) {
+    let below = |random: u64, count: usize| usize::try_from(random % count as u64).unwrap_or(0);
+    let random = mix(turn);
+    let one = below(random & u64::from(u32::MAX), count);
+    (one, (one + 1 + below(random >> 32, count - 1)) % count)
 }
 
 #[cfg(test)]
@@ -41,32 +101,44 @@ mod tests {
 
     const KEYS: usize = 10_000;
 
-    fn nodes(count: u8) -> Vec<u64> {
-        (1..=count).map(|host| hash(format!("10.0.0.{host}:8080").as_bytes())).collect()
+    /// Nodes of these weights.
+    fn nodes(weights: &[u32]) -> impl Iterator<Item = Candidate<u64>> {
+        weights.iter().enumerate().map(|(place, weight)| Candidate {
+            place,
+            value: hash(format!("10.0.0.{place}:8080").as_bytes()),
+            weight: *weight,
+        })
     }
 
-    fn places(nodes: &[u64]) -> Vec<usize> {
-        (0..KEYS).map(|key| rendezvous(hash(format!("user-{key}").as_bytes()), nodes)).collect()
+    fn places(weights: &[u32]) -> Vec<usize> {
+        let place = |key| rendezvous(hash(format!("user-{key}").as_bytes()), nodes(weights)).unwrap();
+        (0..KEYS).map(place).collect()
     }
 
     #[test]
-    fn keys_spread_evenly() {
-        for count in [2, 3, 10] {
-            let mut shares = vec![0_usize; usize::from(count)];
-            for place in places(&nodes(count)) {
+    fn keys_spread_by_weight() {
+        for weights in [vec![1; 2], vec![7; 3], vec![1; 10], vec![1, 2, 3, 4], vec![100, 50]] {
+            let mut shares = vec![0_usize; weights.len()];
+            for place in places(&weights) {
                 shares[place] += 1;
             }
-            let fair = KEYS / usize::from(count);
-            assert!(shares.iter().all(|share| share.abs_diff(fair) * 10 < fair), "{shares:?}");
+            for (share, weight) in shares.iter().zip(&weights) {
+                let fair = KEYS * *weight as usize / weights.iter().sum::<u32>() as usize;
+                assert!(share.abs_diff(fair) * 10 < fair, "{weights:?}: {shares:?}");
+            }
         }
     }
 
     #[test]
     fn a_node_that_comes_takes_its_share_and_nothing_else_moves() {
-        let (before, after) = (places(&nodes(4)), places(&nodes(5)));
-        let moved: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
-        assert!(moved.iter().all(|(_, after)| **after == 4), "only the new node gets keys");
-        assert!(moved.len().abs_diff(KEYS / 5) * 10 < KEYS / 5, "{} keys moved", moved.len());
+        for (before, after) in
+            [(&[1; 4][..], &[1; 5][..]), (&[2, 1, 3, 2], &[2, 1, 3, 2, 2]), (&[1, 1, 1, 1, 2], &[1, 1, 1, 1, 4])]
+        {
+            let (before, after) = (places(before), places(after));
+            let moved: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
+            assert!(moved.iter().all(|(_, after)| **after == 4), "only the new node gets keys");
+            assert!(moved.len() > KEYS / 10 && moved.len() < KEYS / 3, "{} keys moved", moved.len());
+        }
     }
 
     #[test]
@@ -77,11 +149,57 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_load_is_taken_and_equals_take_turns() {
-        assert_eq!(lowest([3, 1, 2].into_iter(), 0), 1);
-        let turns: Vec<_> = (0..4).map(|turn| lowest([1, 1, 2, 1].into_iter(), turn)).collect();
+    fn the_lowest_load_for_its_weight_is_taken_and_equals_take_turns() {
+        let lowest = |loads: &[(u64, u32)], turn| {
+            let nodes = loads.iter().enumerate();
+            super::lowest(
+                nodes.map(|(place, (value, weight))| Candidate { place, value: *value, weight: *weight }),
+                turn,
+            )
+        };
+        assert_eq!(lowest(&[(3, 1), (1, 1), (2, 1)], 0), Some(1));
+        assert_eq!(lowest(&[(3, 4), (1, 1), (2, 2)], 0), Some(0));
+        let turns: Vec<_> = (0..4).filter_map(|turn| lowest(&[(1, 1), (2, 2), (2, 1), (1, 1)], turn)).collect();
         assert_eq!(turns, [0, 1, 3, 3]);
-        assert_eq!(lowest([].into_iter(), 0), 0);
-        assert_eq!(rendezvous(1, &[]), 0);
+        assert_eq!(lowest(&[], 0), None);
+        assert_eq!(rendezvous(1, nodes(&[])), None);
+    }
+
+    /// The places of one round.
+    fn round(weights: &[u32]) -> Vec<usize> {
+        let mut credits = vec![0; weights.len()];
+        let nodes = |weights: &[u32]| {
+            let nodes: Vec<_> = weights.iter().copied().enumerate().collect();
+            nodes.into_iter().map(|(place, weight)| Candidate { place, value: (), weight })
+        };
+        let turns = 0..weights.iter().sum::<u32>();
+        let round = turns.map(|_| smooth(&mut credits, nodes(weights)).unwrap()).collect();
+        assert!(credits.iter().all(|credit| *credit == 0), "a round ends where it began");
+        round
+    }
+
+    #[test]
+    fn turns_are_those_of_nginx() {
+        // The example of the commit that brought the algorithm to nginx (52327e0627f4).
+        assert_eq!(round(&[5, 1, 1]), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(round(&[4, 2]), [0, 1, 0, 0, 1, 0]);
+        assert_eq!(round(&[1, 1, 1]), [0, 1, 2]);
+        for weights in [&[7, 3][..], &[100, 50], &[13, 11, 7, 1]] {
+            let round = round(weights);
+            for (place, weight) in weights.iter().enumerate() {
+                assert_eq!(round.iter().filter(|at| **at == place).count(), *weight as usize, "{weights:?}");
+            }
+        }
+        assert_eq!(smooth(&mut [], [].into_iter()), None);
+    }
+
+    #[test]
+    fn every_pair_of_two_comes_up() {
+        let mut pairs: Vec<_> = (0..1000).map(|turn| two_of(4, turn)).collect();
+        assert!(pairs.iter().all(|(one, other)| one != other));
+        pairs.sort_unstable();
+        pairs.dedup();
+        assert_eq!(pairs.len(), 12);
+        assert!((0..100).all(|turn| matches!(two_of(2, turn), (0, 1) | (1, 0))));
     }
 }

@@ -32,6 +32,7 @@ pub struct Connection {
     io: Io,
     /// The name that its handshake was for, as [`Secure::name`](super::Secure::name) gives it; empty without TLS.
     pub name: Box<str>,
+    requests: u64,
     sender: http1::SendRequest<Body>,
     signal: Arc<Signal>,
     /// `signal`, as hyper wants it.
@@ -91,13 +92,19 @@ impl Connection {
     fn of(sender: http1::SendRequest<Body>, io: Io, name: Box<str>) -> Self {
         let signal = Arc::new(Signal::default());
         let waker = signal.clone().into();
-        Self { alarm: Alarm::new(Instant::now()), io, name, sender, signal, waker }
+        Self { alarm: Alarm::new(Instant::now()), io, name, requests: 0, sender, signal, waker }
     }
 
     /// Sends a request. The answer is to be had from [`Connection::poll_answer`].
     pub fn send(&mut self, request: Request<Body>) -> impl Future<Output = Answer> + use<> {
+        self.requests += 1;
         // Without a budget, because a budget that is used up would have to wake the task.
         unconstrained(self.sender.try_send_request(request))
+    }
+
+    /// How many requests were sent.
+    pub fn requests(&self) -> u64 {
+        self.requests
     }
 
     /// The answer to what was sent.

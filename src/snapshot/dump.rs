@@ -4,9 +4,11 @@ use serde::Serialize;
 
 use super::{Policy, Snapshot};
 
-/// A snapshot in words. Equal snapshots give equal dumps.
+/// A snapshot in words. Equal snapshots, with their endpoints in equal health, give equal dumps.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Dump {
+    /// `upstream endpoint health` lines of the endpoints that are watched.
+    pub health: Vec<String>,
     /// `host path -> route` lines with methods and weighted endpoints.
     pub routes: Vec<String>,
     /// `host -> object policy` lines.
@@ -47,8 +49,16 @@ impl Snapshot {
                 format!("{host} -> {} {policy}, {server}", tls.object)
             })
             .collect();
+        let mut health: Vec<_> = self
+            .targets()
+            .map(|target| {
+                let health = if target.is_healthy() { "healthy" } else { "unhealthy" };
+                format!("{} {} {health}", target.checks.id.upstream, target.endpoint.text)
+            })
+            .collect();
+        health.sort();
         routes.sort();
         tls.sort();
-        Dump { routes, tls }
+        Dump { health, routes, tls }
     }
 }

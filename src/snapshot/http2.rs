@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -24,9 +24,6 @@ const MAX_STREAMS: usize = 128;
 
 /// Connections to one endpoint.
 const MAX_CONNECTIONS: usize = 64;
-
-/// How long a connection without requests is kept, as one of HTTP/1.1.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Bytes of a response that are read ahead of its downstream. The connection has room for all of its streams, so that slow
 /// downstreams hold up nobody else's responses.
@@ -58,6 +55,8 @@ pub struct Http2 {
     /// Whether it takes no further request.
     retired: AtomicBool,
     sender: http2::SendRequest<Sending>,
+    /// Requests so far.
+    sent: AtomicU64,
     /// Requests under way.
     streams: AtomicUsize,
 }
@@ -121,6 +120,7 @@ impl Http2 {
             name: name.into(),
             retired: AtomicBool::new(false),
             sender,
+            sent: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
         };
         while connection.limit() == 0 {
@@ -232,10 +232,10 @@ impl Multiplexed {
         }
     }
 
-    /// Drops the connections that have ended, and those that are not used for long.
-    pub fn sweep(&self) {
+    /// Drops the connections that have ended, and those that no request has used for `idle_timeout`.
+    pub fn sweep(&self, idle_timeout: Duration) {
         let used = |connection: &Http2| {
-            connection.streams.load(Ordering::Acquire) > 0 || lock(&connection.idle).elapsed() <= IDLE_TIMEOUT
+            connection.streams.load(Ordering::Acquire) > 0 || lock(&connection.idle).elapsed() <= idle_timeout
         };
         lock(&self.all).retain(|connection| connection.is_usable() && used(connection));
     }
@@ -270,7 +270,15 @@ pub struct Room {
 impl Room {
     fn new(connection: &Arc<Http2>, endpoint: &Arc<Endpoint>, reused: bool) -> Self {
         connection.streams.fetch_add(1, Ordering::AcqRel);
+        if connection.sent.fetch_add(1, Ordering::Relaxed) + 1 >= endpoint.transport.keepalive.requests {
+            connection.retire();
+        }
         Self { connection: connection.clone(), endpoint: endpoint.clone(), reused }
+    }
+
+    /// Whose connection it is.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
     }
 
     /// Sends a request.

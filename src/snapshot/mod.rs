@@ -7,17 +7,22 @@ mod connection;
 mod current;
 mod dump;
 mod endpoint;
+mod form;
+mod health;
 mod host_stats;
 mod hosts;
 mod http2;
+mod latency;
 mod rejection;
 mod request_facts;
 mod routes;
 mod tls;
+mod under_way;
 mod upstream;
 mod upstream_tls;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use balance::hash;
@@ -25,7 +30,9 @@ pub use client_auth::{ClientAuth, PolicyId};
 pub use connection::{Answer, Connection};
 pub use current::Current;
 pub use dump::Dump;
-pub use endpoint::{Address, Endpoint, Transport, UnderWay};
+pub use endpoint::{Endpoint, Transport};
+pub use form::{Form, FormBody, FormKind};
+pub use health::{CheckId, Checks, Target, Watched};
 pub use host_stats::{AnchorUse, DAYS, Handshake, HostCounts, HostStats, Reason};
 pub use hosts::HostTable;
 pub use http2::{Http2, Http2Answer, Multiplexed, Room, Stream, Turn};
@@ -33,6 +40,7 @@ pub use rejection::Rejection;
 pub use request_facts::RequestFacts;
 pub use routes::{HostRoutes, Mismatch, Route, RouteStats};
 pub use tls::{HostTls, Inputs, Policy, ServerCertificate, dashed, identity_headers};
+pub use under_way::UnderWay;
 pub use upstream::{Backends, Host, Node, Upstream};
 pub use upstream_tls::{ClientTls, NameOf, Secure, server_name};
 
@@ -60,7 +68,9 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 pub struct Carried {
     /// The endpoints in use, with their idle connections.
-    pub endpoints: HashMap<(Address, Transport), Arc<Endpoint>>,
+    pub endpoints: HashMap<(SocketAddr, Transport), Arc<Endpoint>>,
+    /// The endpoints whose health is looked after.
+    pub health: HashMap<CheckId, Watched>,
     /// Counters by route name.
     pub stats: HashMap<Arc<str>, Arc<RouteStats>>,
 }
@@ -73,6 +83,11 @@ impl Snapshot {
             let stats = previous.stats.get(&pattern).cloned().unwrap_or_default();
             self.stats.insert(&pattern, stats);
         }
+    }
+
+    /// The endpoints whose health is looked after.
+    pub fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.carried.health.values().flat_map(|watched| watched.targets.values())
     }
 
     /// The TLS settings that a handshake for `sni` uses: the exact host, else the one wildcard that covers one label.

@@ -6,11 +6,14 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use http::header::COOKIE;
 
+use super::FormBody;
 use crate::model::{HostName, Subject, Variable};
 
 /// A request as routes see it, borrowed from the real one or from one that is only asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestFacts<'a> {
+    /// Its body.
+    pub body: &'a FormBody,
     /// Whether it came over TLS.
     pub encrypted: bool,
     /// Its headers.
@@ -35,6 +38,7 @@ impl<'a> RequestFacts<'a> {
     /// The value of `subject`; `None` where the request has none.
     pub fn value(&self, subject: &Subject) -> Option<Cow<'a, [u8]>> {
         match subject {
+            Subject::Body(argument) => self.body.argument(argument),
             Subject::Cookie(name) => self.cookie(name).map(Cow::Borrowed),
             Subject::Header(name) => self.header(name),
             Subject::Query(name) => {
@@ -101,6 +105,7 @@ mod tests {
         let host = HostName::parse("a.test").unwrap();
         let query = "a=1+2%33&a=4&b&=5&A=6&c=%zz";
         let facts = RequestFacts {
+            body: &FormBody::None,
             encrypted: true,
             headers: &headers,
             host: &host,

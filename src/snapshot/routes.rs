@@ -155,6 +155,7 @@ mod tests {
             let (port, target, query) = (&b"80"[..], path, None);
             let peer = [127, 0, 0, 1].into();
             let facts = RequestFacts {
+                body: &super::super::FormBody::None,
                 encrypted: false,
                 headers: &headers,
                 host: &host,

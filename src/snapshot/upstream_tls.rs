@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls_pki_types::ServerName;
 
-use super::{Address, Inputs};
+use super::Inputs;
 use crate::model::{HostName, UpstreamTls, Validity};
 
 /// The client's side of handshakes with endpoints, and all that it is made of. Two of the same `id` are equal.
@@ -73,35 +73,32 @@ pub struct Secure {
 pub enum NameOf {
     /// The client's.
     Client,
-    /// The endpoint's own name, or its address, which is no SNI.
+    /// The endpoint's address, which is no SNI. A node that has a name of its own has it as [`NameOf::Fixed`].
     Node,
     /// This one.
     Fixed(HostName),
 }
 
 impl Secure {
-    /// The name for a request of `host`, in normal form. Empty for the address itself.
-    pub fn name<'a>(&'a self, address: &'a Address, host: Option<&'a HostName>) -> &'a str {
-        match (&self.name, address) {
-            (NameOf::Client, _) => host.map_or("", HostName::as_str),
-            (NameOf::Node, Address::Name(name, _)) => name,
-            (NameOf::Node, Address::Socket(_)) => "",
-            (NameOf::Fixed(name), _) => name.as_str(),
+    /// The name for a request of `host`, in normal form. Empty for the endpoint's address.
+    pub fn name<'a>(&'a self, host: Option<&'a HostName>) -> &'a str {
+        match &self.name {
+            NameOf::Client => host.map_or("", HostName::as_str),
+            NameOf::Node => "",
+            NameOf::Fixed(name) => name.as_str(),
         }
     }
 }
 
 /// `name`, as [`Secure::name`] gives it, as rustls wants it; `None` where it is neither a DNS name nor an address.
-pub fn server_name(name: &str, address: &Address) -> Option<ServerName<'static>> {
-    match (name, address) {
-        ("", Address::Socket(address)) => Some(ServerName::IpAddress(address.ip().to_canonical().into())),
-        (name, _) => {
-            let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-            match literal.parse::<IpAddr>() {
-                Ok(ip) => Some(ServerName::IpAddress(ip.into())),
-                Err(_) => ServerName::try_from(name.to_owned()).ok(),
-            }
-        }
+pub fn server_name(name: &str, address: SocketAddr) -> Option<ServerName<'static>> {
+    if name.is_empty() {
+        return Some(ServerName::IpAddress(address.ip().to_canonical().into()));
+    }
+    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    match literal.parse::<IpAddr>() {
+        Ok(ip) => Some(ServerName::IpAddress(ip.into())),
+        Err(_) => ServerName::try_from(name.to_owned()).ok(),
     }
 }
 
@@ -111,7 +108,7 @@ mod tests {
 
     #[test]
     fn addresses_are_no_sni_and_names_are() {
-        let ip = Address::Socket(([10, 0, 0, 1], 443).into());
+        let ip = SocketAddr::from(([10, 0, 0, 1], 443));
         for (name, expected) in [
             ("", "10.0.0.1"),
             ("a.example", "a.example"),
@@ -119,11 +116,10 @@ mod tests {
             ("192.0.2.1", "192.0.2.1"),
             ("[::1]", "::1"),
         ] {
-            let name = server_name(name, &ip).unwrap();
+            let name = server_name(name, ip).unwrap();
             assert_eq!(name.to_str(), expected);
             assert_eq!(matches!(name, ServerName::DnsName(_)), expected.ends_with("example"));
         }
-        assert_eq!(server_name("", &Address::Name("".into(), 443)), None);
-        assert_eq!(server_name("-", &ip), None);
+        assert_eq!(server_name("-", ip), None);
     }
 }

@@ -8,7 +8,6 @@ mod client;
 #[expect(dead_code, reason = "shared with the attacks, which use more of it")]
 mod frames;
 #[path = "../proxy/lines.rs"]
-#[expect(dead_code, reason = "shared with the tests of the proxy, which use more of it")]
 mod lines;
 #[path = "../proxy/pki.rs"]
 #[expect(dead_code, reason = "shared with the tests of the proxy, which use more of it")]
@@ -20,9 +19,16 @@ mod scene;
 #[expect(dead_code, reason = "shared with the tests of the proxy, which use more of it")]
 mod upstream;
 
+mod access_log;
+mod bodies;
 mod desync;
+mod floods;
 mod framing;
 mod http1;
 mod http2;
+mod memory;
+mod proxy_protocol;
 mod range;
 mod recorder;
+mod sources;
+mod trusted;

@@ -28,10 +28,16 @@ pub(crate) enum Way {
 
 impl Range {
     pub(crate) async fn new(answer: &'static str) -> Self {
+        Self::with(answer, |_| {}).await
+    }
+
+    /// A proxy with other settings than usual.
+    pub(crate) async fn with(answer: &'static str, change: impl FnOnce(&mut Settings)) -> Self {
         let upstream = Recorder::new(answer).await;
         // What is waited for in vain, an accepted request's body among it, is not waited for long.
         let patience = Duration::from_millis(500);
-        let settings = Settings { body_timeout: patience, idle_timeout: patience, ..settings() };
+        let mut settings = Settings { body_timeout: patience, idle_timeout: patience, ..settings() };
+        change(&mut settings);
         let config = config().tls(HOST, Policy::Open).route("any", route(&[endpoint(upstream.address)]));
         Self { scene: config.start_with(settings), upstream }
     }
@@ -45,7 +51,7 @@ impl Range {
     }
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, bytes: &[u8]) -> String {
+pub(crate) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, bytes: &[u8]) -> String {
     let mut answer = Vec::new();
     let talk = async {
         // The proxy may have heard enough, and a reset is as good as an end.

@@ -1,6 +1,7 @@
 //! One host, the files that clients read, and the clients as processes.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,12 +9,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::objects::{client_tls, trusts};
+use crate::objects::{client_tls, route_for_everything, trusts};
 use crate::pki::PKI;
 use crate::stage::Stage;
 
 /// The host of every request. There is no such name in DNS: clients are told its address.
-const HOST: &str = "interop.test";
+pub(crate) const HOST: &str = "interop.test";
 
 /// A client starts, builds and connects within this.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -57,7 +58,17 @@ impl Bench {
         Self { folder, stage }
     }
 
-    fn file(&self, name: &str) -> String {
+    /// Leads every request to `upstream` from now on.
+    pub(crate) fn leads_to(&self, upstream: SocketAddr) {
+        self.stage.apply(route_for_everything(upstream));
+    }
+
+    /// The port that clients connect to.
+    pub(crate) fn port(&self) -> String {
+        self.stage.https.port().to_string()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
@@ -87,9 +98,8 @@ impl Bench {
         client: impl Fn(Run) -> Run,
     ) {
         for (certificate, status) in [("none", "400"), ("bad", "400"), ("good", "200")] {
-            let port = self.stage.https.port().to_string();
             let before = self.stage.passed();
-            let run = client(Run::new(package)).args([version, &port, HOST, &self.file(""), certificate]);
+            let run = client(Run::new(package)).args([version, &self.port(), HOST, &self.file(""), certificate]);
             let output = run.output().await;
             let (first, second) = match resumes {
                 Resumes::No => ("full", "full"),
@@ -105,8 +115,13 @@ impl Bench {
 }
 
 /// Where the programs are.
-fn clients() -> PathBuf {
+pub(crate) fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/clients")
+}
+
+/// Where `e2e/run interop` installs Python's libraries.
+pub(crate) fn python() -> String {
+    format!("{}/e2e/.tools/python", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A command under construction.
@@ -118,7 +133,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn new(package: &str) -> Self {
+    pub(crate) fn new(package: &str) -> Self {
         Self { arguments: Vec::new(), environment: Vec::new(), package: package.to_owned(), program: String::new() }
     }
 
@@ -132,11 +147,11 @@ impl Run {
         self
     }
 
-    fn args(self, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub(crate) fn args(self, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
         arguments.into_iter().fold(self, Self::arg)
     }
 
-    fn env(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -155,7 +170,7 @@ impl Run {
     }
 
     /// Runs it; returns what it printed.
-    async fn output(self) -> String {
+    pub(crate) async fn output(self) -> String {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).envs(self.environment).stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(LIMIT, command.output()).await.expect("the client does not end");

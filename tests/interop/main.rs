@@ -1,6 +1,8 @@
 //! Interoperation with the TLS clients that people use: each connects to one host without a certificate, with one of a stranger,
 //! and with a good one, twice each time, and says what it got and whether the second session was resumed.
 //!
+//! Beside them: h2spec, and a WebSocket library as client and upstream.
+//!
 //! Not part of plain `cargo test`, because it needs the clients: curl, Go, Python, Node, a JDK and `gnutls-cli`. `e2e/run` installs
 //! them and runs `cargo test --test interop`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -25,6 +27,8 @@ mod stage;
 mod upstream;
 
 mod bench;
+mod h2spec;
+mod websocket;
 
 use bench::{Bench, Resumes, V12, V13};
 

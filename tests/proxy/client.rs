@@ -128,7 +128,7 @@ impl Connection {
 
     /// Whether the proxy has closed the connection, or does so soon.
     pub(crate) async fn closes(&mut self) -> bool {
-        self.closes_within(Duration::from_secs(2)).await
+        self.closes_within(Duration::from_secs(30)).await
     }
 
     pub(crate) async fn closes_within(&mut self, limit: Duration) -> bool {
@@ -154,7 +154,7 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer));
+    let read = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer));
     read.await.expect("the connection stays open").unwrap();
     String::from_utf8_lossy(&answer).into_owned()
 }

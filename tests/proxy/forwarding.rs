@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Response;
 use portcullis::log::Format;
 use portcullis::model::Timeouts;
-use portcullis::snapshot::{Address, Endpoint, Policy, Transport};
+use portcullis::snapshot::Policy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -356,13 +356,4 @@ async fn a_route_that_leads_back_to_us_ends() {
     assert_eq!(answer.body, "{\"error_msg\":\"508 Loop Detected\"}\n");
     let lines = scene.access.all();
     assert!(lines.len() <= 10, "{lines:#?}");
-}
-
-#[tokio::test]
-async fn the_name_of_an_upstream_ends_neither_a_field_nor_a_line() {
-    let name = Address::Name("a\" b\nc".into(), 80);
-    let scene = config().route("name.test", route(&[Arc::new(Endpoint::new(name, Transport::default()))])).start();
-    assert_eq!(Connection::plain(scene.http).await.get("name.test", "/").await.status, 502);
-    scene.access.with(&[" a\\x22\\x20b\\x0Ac:80 - "]).await;
-    ERRORS.with(&["upstream: \"http://a\\x22\\x20b\\x0Ac:80\", host: \"name.test\""]).await;
 }

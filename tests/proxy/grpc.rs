@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use portcullis::model::Invalid;
-use portcullis::snapshot::{Address, Endpoint, Policy, Transport};
+use portcullis::snapshot::{Endpoint, Policy, Transport};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An endpoint that is spoken to in HTTP/2 without TLS.
 fn endpoint(address: SocketAddr) -> Arc<Endpoint> {
-    Arc::new(Endpoint::new(Address::Socket(address), Transport { http2: true, tls: None }))
+    Arc::new(Endpoint::new(address, Transport { http2: true, ..Transport::default() }))
 }
 
 /// Serves HTTP/2 on `stream`.

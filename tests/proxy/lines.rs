@@ -25,7 +25,7 @@ impl Lines {
 
     /// The first line that contains all of `parts`; waits for it.
     pub(crate) async fn with(&self, parts: &[&str]) -> String {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let all = self.all();
             if let Some(line) = all.iter().find(|line| parts.iter().all(|part| line.contains(part))) {

@@ -2,11 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod alert;
+mod announced;
 mod balancing;
 mod client;
+mod dns;
 mod drain;
+mod faults;
 mod forwarding;
 mod grpc;
+mod health;
 mod identity;
 mod limits;
 mod lines;

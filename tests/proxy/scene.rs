@@ -11,7 +11,7 @@ use portcullis::metrics::Metrics;
 use portcullis::model::{HostPattern, Invalid, Methods, ObjectKey, PathPattern, Protocols, Timeouts};
 use portcullis::proxy::{Proxy, Settings};
 use portcullis::snapshot::{
-    Address, Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Transport, Upstream,
+    Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Transport, Upstream, Watched,
     identity_headers,
 };
 use rcgen::ExtendedKeyUsagePurpose;
@@ -34,7 +34,7 @@ fn pattern(host: &str) -> HostPattern {
 }
 
 pub(crate) fn endpoint(address: SocketAddr) -> Arc<Endpoint> {
-    Arc::new(Endpoint::new(Address::Socket(address), Transport::default()))
+    Arc::new(Endpoint::new(address, Transport::default()))
 }
 
 pub(crate) fn route(endpoints: &[Arc<Endpoint>]) -> Route {
@@ -105,6 +105,12 @@ impl Config {
         self
     }
 
+    /// Looks after the health of endpoints.
+    pub(crate) fn watching(mut self, watched: Watched) -> Self {
+        self.0.carried.health.insert(watched.checks.id.clone(), watched);
+        self
+    }
+
     fn snapshot(mut self, previous: &Snapshot) -> Snapshot {
         self.0.identity_headers = identity_headers(&self.0.tls);
         self.0.carry_stats(previous);
@@ -129,7 +135,15 @@ impl Config {
         let addresses = proxy.local_addrs();
         let (drain, draining) = drain::channel();
         tokio::spawn(proxy.run(draining));
-        Scene { access, current, drain, http: addresses[0], https: addresses[1], metrics }
+        Scene {
+            access,
+            current,
+            drain,
+            http: addresses[0],
+            https: addresses[1],
+            metrics,
+            others: addresses[2..].into(),
+        }
     }
 }
 
@@ -148,6 +162,8 @@ pub(crate) struct Scene {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
+    /// The other listeners that the settings ask for, in the order of [`Proxy::local_addrs`].
+    pub(crate) others: Vec<SocketAddr>,
 }
 
 impl Scene {
@@ -180,8 +196,14 @@ impl Scene {
         self.awaits(name, || self.metrics(name).contains(&line)).await;
     }
 
+    /// Waits until `connections` have been closed because of `reason`: their clients may see it first.
+    pub(crate) async fn closed(&self, reason: &str, connections: u64) {
+        let name = format!("portcullis_client_connections_closed_total{{reason=\"{reason}\"}}");
+        self.metric_becomes(&name, connections).await;
+    }
+
     async fn awaits(&self, what: &str, is_there: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !is_there() {
             assert!(Instant::now() < deadline, "{what}");
             tokio::time::sleep(Duration::from_millis(5)).await;

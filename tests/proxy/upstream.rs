@@ -59,8 +59,17 @@ where
     F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
     A: Future<Output = Response<AnyBody>> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    serve_at(SocketAddr::from(([127, 0, 0, 1], 0)), answer).await.unwrap()
+}
+
+/// As [`serve`], at an address.
+pub(crate) async fn serve_at<F, A>(address: SocketAddr, answer: F) -> std::io::Result<Recorder>
+where
+    F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
+    A: Future<Output = Response<AnyBody>> + Send + 'static,
+{
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
     let connections = Arc::new(AtomicUsize::new(0));
     let seen = Arc::new(Mutex::new(Vec::new()));
     let recorder = Recorder { address, connections: connections.clone(), seen: seen.clone() };
@@ -81,7 +90,7 @@ where
             });
         }
     });
-    recorder
+    Ok(recorder)
 }
 
 /// An address where nobody listens. It stays bound, so that no other test gets its port.

@@ -128,13 +128,13 @@ impl Ledger {
 
 #[test]
 fn only_those_who_are_concerned_may_be_answered_either_way() {
+    use Expected::{Either, Refused, Served};
     let truth = |trusted, revoked| Truth { revoked, server: CertificateDer::from(vec![]), trusted };
     let ledger = Ledger::new(truth(true, false));
     let since = ledger.now();
     ledger.begin(truth(false, false));
     let expected = |since, client| ledger.expected(since, client, Host::Alert);
     let all = |since| Client::ALL.map(|client| expected(since, client));
-    use Expected::{Either, Refused, Served};
     assert_eq!(all(since), [Refused, Served, Served, Either, Refused]);
     ledger.settle();
     assert_eq!(all(ledger.now()), [Refused, Served, Served, Refused, Refused]);

@@ -8,6 +8,7 @@
 //!
 //! | variable | default | what |
 //! | --- | --- | --- |
+//! | `PORTCULLIS_SOAK_FLIP_SECONDS` | 10 | how long routes, weights, endpoints and certificates flip |
 //! | `PORTCULLIS_SOAK_SECONDS` | 20 | how long authorities, lists and certificates are rotated |
 //! | `PORTCULLIS_SOAK_CONNECTIONS` | 2000 | how many connections are open when half of them are revoked |
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -29,6 +30,7 @@ mod pki;
 mod upstream;
 
 mod backend;
+mod flips;
 mod ledger;
 mod memory;
 mod program;

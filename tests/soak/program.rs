@@ -27,7 +27,7 @@ fn free() -> SocketAddr {
 
 impl Program {
     /// Starts it with objects that stay and objects that are rotated.
-    pub(crate) async fn start(staying: Vec<Value>, rotated: Vec<Value>) -> Self {
+    pub(crate) async fn start(staying: &[Value], rotated: &[Value]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (admin, https) = (free(), free());
         write(&folder, "staying.json", staying);
@@ -50,7 +50,7 @@ impl Program {
     }
 
     /// Replaces the rotated objects: the old or the new ones are there at any moment, and nothing in between.
-    pub(crate) fn rotate(&self, objects: Vec<Value>) {
+    pub(crate) fn rotate(&self, objects: &[Value]) {
         write(&self.folder, "rotated.json", objects);
     }
 
@@ -100,7 +100,7 @@ fn terminate(process: &Child) {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
 }
 
-fn write(folder: &TempDir, name: &str, items: Vec<Value>) {
+fn write(folder: &TempDir, name: &str, items: &[Value]) {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     let unfinished = folder.path().join(".unfinished");
     std::fs::write(&unfinished, list.to_string()).unwrap();

@@ -39,7 +39,7 @@ type Closed = (u64, Instant);
 
 /// Every other client is revoked.
 fn is_revoked(number: u64) -> bool {
-    number % 2 == 0
+    number.is_multiple_of(2)
 }
 
 /// Every client has a serial number of its own.
@@ -54,7 +54,8 @@ fn list(authority: &Forger, revoked: &[u64]) -> Vec<Value> {
 /// A client's configuration: HTTP/1.1 and HTTP/2 in pairs.
 fn config(authority: &Forger, number: u64) -> Arc<ClientConfig> {
     let certificate = authority.client(|params| params.serial_number = Some(serial(number).into()));
-    let mut config = (*tls_config(if number / 2 % 2 == 0 { "h2" } else { "http/1.1" }, Some(&certificate))).clone();
+    let mut config =
+        (*tls_config(if (number / 2).is_multiple_of(2) { "h2" } else { "http/1.1" }, Some(&certificate))).clone();
     config.resumption = Resumption::disabled(); // a store for sessions takes much memory
     config.into()
 }
@@ -114,7 +115,7 @@ async fn exactly_the_connections_of_revoked_clients_are_closed() {
         client_tls("lists", &[HOST], policy),
     ];
     let staying = staying.into_iter().chain(route_for_everything(backend.address));
-    let program = Program::start(staying.collect(), list(&authority, &[1])).await;
+    let program = Program::start(&staying.collect::<Vec<_>>(), &list(&authority, &[1])).await;
 
     let (sender, mut closed) = mpsc::unbounded_channel();
     let configs: Vec<_> = (0..count).map(|number| config(&authority, number)).collect();
@@ -127,7 +128,7 @@ async fn exactly_the_connections_of_revoked_clients_are_closed() {
     let revoked: Vec<_> = (0..count).filter(|number| is_revoked(*number)).collect();
     let objects = list(&authority, &revoked.iter().map(|number| serial(*number)).collect::<Vec<_>>());
     let start = Instant::now();
-    program.rotate(objects);
+    program.rotate(&objects);
     let mut gone = Vec::new();
     let all = async {
         while gone.len() < revoked.len() {

@@ -55,7 +55,7 @@ impl Authorities {
 
     /// What is in force from change `number` on: the truth, and the objects that say so.
     fn state(&self, number: usize) -> (Truth, Vec<Value>) {
-        let (trusted, revoked) = (number % 2 == 0, number % 3 == 1);
+        let (trusted, revoked) = (number.is_multiple_of(2), number % 3 == 1);
         let server = PKI.servers.issue(&Host::ALL.map(Host::name), ExtendedKeyUsagePurpose::ServerAuth);
         let bundle = format!("{}{}", self.good.pem, if trusted { &self.rotated.pem } else { "" });
         let serials: &[u64] = if revoked { &[1, REVOCABLE] } else { &[1] };
@@ -98,7 +98,7 @@ async fn rotate(authorities: &Authorities, program: &Program, traffic: &Traffic,
         let generation = program.enforced().await;
         traffic.ledger.begin(truth);
         let start = Instant::now();
-        program.rotate(objects);
+        program.rotate(&objects);
         program.enforces_more_than(generation).await;
         traffic.ledger.settle();
         longest = longest.max(start.elapsed());
@@ -112,7 +112,7 @@ async fn no_answer_is_wrong_while_authorities_lists_and_certificates_change() {
     let (authorities, backend) = (Authorities::new(), Backend::start().await);
     let (truth, rotated) = authorities.state(0);
     let staying = authorities.hosts().into_iter().chain(route_for_everything(backend.address));
-    let program = Program::start(staying.collect(), rotated).await;
+    let program = Program::start(&staying.collect::<Vec<_>>(), &rotated).await;
     let traffic = Arc::new(Traffic {
         backend,
         https: program.https,

@@ -1,11 +1,18 @@
+use std::net::IpAddr;
+
 use super::*;
 use crate::compile::TlsContext;
-use crate::model::{Data, HostPattern, IngressClass, Kind, Meta, ObjectKey, Protocols, TlsHost};
+use crate::model::{
+    BackendRef, Data, Granularity, HostPattern, IngressClass, Kind, Meta, Methods, ObjectKey, PathPattern, PortRef,
+    Protocols, Route, Rule, Service, ServiceAddress, TlsHost,
+};
 use crate::world::{Object, Observed};
 
 struct Bench {
     changes: mpsc::Sender<Change>,
     current: Arc<Current>,
+    /// Kept, because a closed channel means that nobody looks names up.
+    names: watch::Receiver<BTreeSet<Arc<str>>>,
     published: watch::Receiver<bool>,
     /// Kept, because a closed channel means that nobody fetches.
     referenced: Option<watch::Receiver<Option<BTreeSet<ObjectRef>>>>,
@@ -23,10 +30,12 @@ impl Bench {
         let (changes, receiver) = mpsc::channel(64);
         let current = Arc::new(Current::default());
         let (published_sender, published) = watch::channel(false);
+        let (names_sender, names) = watch::channel(BTreeSet::new());
         let (referenced_sender, referenced) = watch::channel(None);
         let (report_sender, reports) = watch::channel(Arc::new(Report::default()));
         let outputs = Outputs {
             current: current.clone(),
+            names: names_sender,
             published: published_sender,
             referenced: referenced_sender,
             reports: report_sender,
@@ -34,7 +43,7 @@ impl Bench {
         let started = Instant::now();
         let clock = move || NOW + started.elapsed().as_secs().cast_signed();
         tokio::spawn(run(world, context, receiver, outputs, clock));
-        Self { changes, current, published, referenced: Some(referenced), reports }
+        Self { changes, current, names, published, referenced: Some(referenced), reports }
     }
 
     async fn send(&self, change: Change) {
@@ -131,6 +140,67 @@ async fn without_a_cluster_nothing_is_fetched_and_nothing_waits() {
     bench.referenced = None;
     bench.send(tls("server")).await;
     assert_eq!(bench.generation(), 1);
+}
+
+fn external(name: &str) -> Change {
+    let rule = Rule {
+        backends: vec![BackendRef {
+            granularity: Granularity::Endpoint,
+            port: PortRef::Number(80),
+            service: "x".into(),
+            weight: 1,
+        }],
+        conditions: Arc::default(),
+        hosts: vec![HostPattern::Any],
+        methods: Methods::ANY,
+        name: "rule".into(),
+        paths: vec![PathPattern::parse("/*").unwrap()],
+        priority: 0,
+        timeouts: None,
+        upstreams: vec![],
+        websocket: false,
+    };
+    let route = Route { class: None, rules: vec![rule] };
+    let service = Service { address: ServiceAddress::External(name.into()), ports: vec![] };
+    let upsert = |name: &str, object| Change::Upsert { source: KUBE, key: key(name), object };
+    Change::Together(vec![
+        upsert("r", Object::ApisixRoute(Observed { meta: Meta::default(), value: Ok(route) })),
+        upsert("x", Object::Service(Observed { meta: Meta::default(), value: Ok(service) })),
+    ])
+}
+
+fn answer(name: &str, answer: Result<IpAddr, &str>) -> Change {
+    let answer = answer.map(|address| [address].into()).map_err(str::to_owned);
+    Change::Lookup { name: name.into(), answer }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_waits_for_the_addresses_of_the_names_that_it_uses() {
+    let bench = Bench::start(World::default());
+    bench.send(external("a.example")).await;
+    assert_eq!(bench.generation(), 0, "it is being looked up");
+    assert_eq!(*bench.names.borrow(), ["a.example".into()].into());
+    bench.send(answer("a.example", Ok([10, 0, 0, 1].into()))).await;
+    assert_eq!((bench.generation(), bench.problems()), (1, 0));
+    assert!(bench.current.load().dump().routes[0].ends_with("[10.0.0.1:80]"));
+    bench.send(external("b.example")).await;
+    assert_eq!(bench.generation(), 1);
+    bench.send(answer("b.example", Err("does not exist"))).await;
+    assert_eq!((bench.generation(), bench.problems()), (2, 1), "that there is none is an answer too");
+    bench.send(external("a.example")).await;
+    assert_eq!(bench.generation(), 2, "what is not used any more is forgotten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_server_that_is_silent_holds_nothing_up_for_long() {
+    let bench = Bench::start(World::default());
+    bench.send(external("a.example")).await;
+    tokio::time::sleep(RESOLVE).await;
+    assert_eq!((bench.generation(), bench.problems()), (1, 1));
+    bench.send(secret("other")).await;
+    assert_eq!(bench.generation(), 2, "and is not waited for again");
+    bench.send(answer("a.example", Ok([10, 0, 0, 1].into()))).await;
+    assert_eq!((bench.generation(), bench.problems()), (3, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -217,6 +217,7 @@ fn the_tables_route_as_a_look_at_every_rule_does() {
             headers
                 .extend(asked.header.map(|text| (http::HeaderName::from_static("x"), HeaderValue::from_static(text))));
             let facts = RequestFacts {
+                body: &crate::snapshot::FormBody::None,
                 encrypted: asked.encrypted,
                 headers: &headers,
                 host: &HostName::parse(asked.host).unwrap(),

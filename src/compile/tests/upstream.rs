@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{PassHost, ServiceSettings, SettingsByPort, Timeouts, UpstreamSettings};
+use crate::model::{
+    ActiveCheck, HealthCheck, Keepalive, PassHost, ServiceSettings, SettingsByPort, Sign, Timeouts, UpstreamSettings,
+};
 use crate::snapshot::Host;
 
 fn upstream(class: Option<&str>, settings: Result<UpstreamSettings, Invalid>) -> Object {
-    let settings = settings.map(|default| SettingsByPort { default, ports: [].into() });
-    Object::ApisixUpstream(observed(0, Ok(ServiceSettings { class: class.map(Arc::from), settings })))
+    let settings = settings.map(|default| SettingsByPort { default, nodes: vec![], ports: [].into() });
+    Object::ApisixUpstream(Box::new(observed(0, Ok(ServiceSettings { class: class.map(Arc::from), settings }))))
 }
 
 fn seconds(seconds: u64) -> Timeouts {
@@ -56,9 +58,11 @@ fn the_settings_of_a_port_replace_all_others() {
     let mut bench = bench(rule("x", "a.example", "/*", &[("s", 1)]));
     let default = UpstreamSettings { host: PassHost::Node, ..UpstreamSettings::default() };
     let port = UpstreamSettings { retries: Some(0), ..UpstreamSettings::default() };
-    let of = |number| SettingsByPort { default: default.clone(), ports: [(number, port.clone())].into() };
-    let object =
-        |number| Object::ApisixUpstream(observed(0, Ok(ServiceSettings { class: None, settings: Ok(of(number)) })));
+    let of =
+        |number| SettingsByPort { default: default.clone(), nodes: vec![], ports: [(number, port.clone())].into() };
+    let object = |number| {
+        Object::ApisixUpstream(Box::new(observed(0, Ok(ServiceSettings { class: None, settings: Ok(of(number)) }))))
+    };
     bench.put("s", object(80)).compile();
     let found = backend(&bench).unwrap();
     assert_eq!((&found.host, found.attempts), (&Host::Pass, 1));
@@ -98,4 +102,51 @@ fn an_upstream_of_another_class_does_not_count() {
     bench.put("s", upstream(Some("other"), refused)).compile();
     assert!(backend(&bench).is_some());
     assert!(bench.report.objects.keys().all(|object| object.kind != Kind::ApisixUpstream));
+}
+
+#[test]
+fn routes_share_the_health_of_endpoints_and_compilations_keep_it() {
+    let mut bench = bench(rule("x", "a.example", "/*", &[("s", 1)]));
+    bench.put("r2", route(2, vec![rule("y", "b.example", "/*", &[("s", 1)])]));
+    let check = |path: &str| {
+        let active = ActiveCheck { path: path.into(), ..ActiveCheck::default() };
+        UpstreamSettings {
+            health: Some(Arc::new(HealthCheck { active, passive: None })),
+            ..UpstreamSettings::default()
+        }
+    };
+    bench.put("s", upstream(None, Ok(check("/")))).compile();
+    let target = |bench: &Bench| backend(bench).unwrap().nodes()[0].health.clone().unwrap();
+    let first = target(&bench);
+    assert_eq!((&*first.checks.id.upstream, first.host.to_str().unwrap()), ("ns/s:80", "10.0.0.1:8080"));
+    assert_eq!(bench.snapshot.dump().health, ["ns/s:80 10.0.0.1:8080 healthy"], "one, however many routes");
+    (0..2).for_each(|_| first.checked(Sign::TcpFailure));
+    // What the check is about stays what it was, also when the object is written anew.
+    bench.put("s1", slice("s", &[1, 2])).put("s", upstream(None, Ok(check("/")))).compile();
+    assert!(Arc::ptr_eq(&first, &target(&bench)));
+    let health = bench.snapshot.dump().health;
+    assert_eq!(health, ["ns/s:80 10.0.0.1:8080 unhealthy", "ns/s:80 10.0.0.2:8080 healthy"]);
+    bench.put("s", upstream(None, Ok(check("/other")))).compile();
+    assert!(!Arc::ptr_eq(&first, &target(&bench)), "another check finds out for itself");
+    assert_eq!(bench.snapshot.carried.health.len(), 1);
+    bench.remove(Kind::ApisixUpstream, "s").compile();
+    assert!(bench.snapshot.carried.health.is_empty());
+}
+
+#[test]
+fn endpoints_are_one_only_where_their_connections_are_kept_alike() {
+    let mut bench = bench(rule("x", "a.example", "/*", &[("s", 1)]));
+    let keeping = |size| UpstreamSettings {
+        keepalive: Keepalive { size, ..Keepalive::default() },
+        retry_timeout: Some(Duration::from_secs(3)),
+        ..UpstreamSettings::default()
+    };
+    bench.put("s", upstream(None, Ok(keeping(1)))).compile();
+    let first = backend(&bench).unwrap().nodes()[0].endpoint.clone();
+    assert_eq!(
+        (first.transport.keepalive.size, backend(&bench).unwrap().retry_timeout),
+        (1, Some(Duration::from_secs(3)))
+    );
+    bench.put("s", upstream(None, Ok(keeping(2)))).compile();
+    assert!(!Arc::ptr_eq(&first, &backend(&bench).unwrap().nodes()[0].endpoint));
 }

@@ -131,7 +131,7 @@ impl Followed {
                 Change::Remove { key, .. } => {
                     first.remove(&key);
                 }
-                Change::Replace { .. } | Change::Together(_) => {} // not sent by a watch
+                Change::Lookup { .. } | Change::Replace { .. } | Change::Together(_) => {} // not sent by a watch
             }
         }
         if self.missing.is_empty() {

@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 ///
 /// # Errors
 /// A sentence about what is wrong. Zero and negative durations are refused: as a deadline they would fail every request.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration such as `60s`, `1m30s` or `500ms`");
     let mut rest = text;
     let mut seconds = 0.0;

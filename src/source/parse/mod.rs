@@ -1,6 +1,7 @@
 //! Kubernetes objects to the model: pure functions, shared by every source that speaks Kubernetes' kinds.
 
 mod data;
+mod domain;
 mod duration;
 mod endpoint_slice;
 mod ingress_class;
@@ -9,6 +10,7 @@ mod route;
 mod service;
 mod tls;
 mod upstream;
+mod weight;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;

@@ -10,19 +10,15 @@ use std::sync::Arc;
 
 use self::expressions::expressions;
 use super::duration::timeouts;
-use super::{Observe, json};
-use crate::api::{ApisixRoute, ApisixRouteSpec, Authentication, Backend, HttpMatch, HttpRule, IntOrString, Plugin};
+use super::{Observe, json, weight};
+use crate::api::{
+    self, ApisixRoute, ApisixRouteSpec, Authentication, Backend, HttpMatch, HttpRule, IntOrString, Plugin,
+};
 use crate::model::{
     BackendRef, Conditions, Granularity, HostPattern, Invalid, Kind, Methods, Network, PathPattern, PortRef, Route,
-    Rule,
+    Rule, UpstreamRef,
 };
 use crate::world::{Object, Observed};
-
-/// APISIX's default for `weight`.
-const DEFAULT_WEIGHT: u32 = 100;
-
-/// The heaviest weight: far from an overflow of the sum of a rule's weights.
-const MAX_WEIGHT: u32 = 1_000_000;
 
 impl Observe for ApisixRoute {
     const KIND: Kind = Kind::ApisixRoute;
@@ -90,13 +86,11 @@ fn rule(rule: HttpRule, field: &str) -> Result<Rule, Invalid> {
         let message = format!("ApisixPluginConfig `{name}` is not served");
         return Err(Invalid::unsupported(format!("{field}.plugin_config_name"), message));
     }
-    if upstreams.is_some_and(|upstreams| !upstreams.is_empty()) {
-        return Err(Invalid::unsupported(format!("{field}.upstreams"), "ApisixUpstreams are not served"));
-    }
+    let upstreams = upstream_refs(upstreams.unwrap_or_default(), &format!("{field}.upstreams"))?;
     let matches = matches.ok_or_else(|| Invalid::spec(format!("{field}.match"), "must be set"))?;
     let (hosts, methods, paths, conditions) = request_match(matches, &format!("{field}.match"))?;
     Ok(Rule {
-        backends: backend_refs(backend, backends, field)?,
+        backends: backend_refs(backend, backends, !upstreams.is_empty(), field)?,
         conditions: conditions.into(),
         hosts,
         methods,
@@ -104,6 +98,7 @@ fn rule(rule: HttpRule, field: &str) -> Result<Rule, Invalid> {
         paths,
         priority: priority.unwrap_or(0),
         timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
+        upstreams,
         websocket: websocket.unwrap_or(false),
     })
 }
@@ -175,6 +170,7 @@ fn each<S, T>(
 fn backend_refs(
     backend: Option<Backend>,
     backends: Option<Vec<Backend>>,
+    may_be_empty: bool,
     field: &str,
 ) -> Result<Vec<BackendRef>, Invalid> {
     let list = format!("{field}.backends");
@@ -185,7 +181,7 @@ fn backend_refs(
         (Some(backend), None) => return Ok(vec![backend_ref(backend, &format!("{field}.backend"))?]),
         (None, backends) => backends.unwrap_or_default(),
     };
-    if backends.is_empty() {
+    if backends.is_empty() && !may_be_empty {
         return Err(Invalid::spec(list, "must hold at least one backend"));
     }
     let mut services = BTreeSet::new();
@@ -201,6 +197,23 @@ fn backend_refs(
             ));
         }
         refs.push(backend);
+    }
+    Ok(refs)
+}
+
+fn upstream_refs(upstreams: Vec<api::UpstreamRef>, list: &str) -> Result<Vec<UpstreamRef>, Invalid> {
+    let mut names = BTreeSet::new();
+    let mut refs = Vec::with_capacity(upstreams.len());
+    for (index, api::UpstreamRef { name, weight }) in upstreams.into_iter().enumerate() {
+        let field = format!("{list}[{index}]");
+        let name: Arc<str> = name.unwrap_or_default().into();
+        if name.is_empty() {
+            return Err(Invalid::spec(format!("{field}.name"), "must not be empty"));
+        }
+        if !names.insert(name.clone()) {
+            return Err(Invalid::spec(format!("{field}.name"), format!("`{name}` is in the list already")));
+        }
+        refs.push(UpstreamRef { name, weight: weight::weight(weight, &field)? });
     }
     Ok(refs)
 }
@@ -226,12 +239,7 @@ fn backend_ref(backend: Backend, field: &str) -> Result<BackendRef, Invalid> {
         }
         break;
     }
-    let weight = match weight {
-        None => DEFAULT_WEIGHT,
-        Some(weight) => u32::try_from(weight).ok().filter(|weight| *weight <= MAX_WEIGHT).ok_or_else(|| {
-            Invalid::spec(format!("{field}.weight"), format!("{weight} is not between 0 and {MAX_WEIGHT}"))
-        })?,
-    };
+    let weight = weight::weight(weight, field)?;
     let port = port(service_port).map_err(|message| Invalid::spec(format!("{field}.servicePort"), message))?;
     Ok(BackendRef { granularity, port, service: service.into(), weight })
 }

@@ -1,6 +1,7 @@
 //! Service to [`Service`].
 
 use super::Observe;
+use super::domain::domain;
 use crate::api;
 use crate::model::{Invalid, Kind, Service, ServiceAddress, ServicePort};
 use crate::world::{Object, Observed};
@@ -13,12 +14,8 @@ impl Observe for api::Service {
     fn parse(self) -> Result<Service, Invalid> {
         let api::ServiceSpec { cluster_ip, external_name, ports, kind } = self.spec.unwrap_or_default();
         let address = if kind.as_deref() == Some("ExternalName") {
-            let name = external_name.unwrap_or_default();
-            let name = name.strip_suffix('.').unwrap_or(&name).to_ascii_lowercase();
-            if name.is_empty() {
-                return Err(Invalid::spec("spec.externalName", "must not be empty"));
-            }
-            ServiceAddress::External(name.into())
+            let name = domain(&external_name.unwrap_or_default());
+            ServiceAddress::External(name.map_err(|message| Invalid::spec("spec.externalName", message))?)
         } else {
             match cluster_ip.as_deref() {
                 None | Some("" | "None") => ServiceAddress::Headless,

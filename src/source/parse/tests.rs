@@ -102,7 +102,7 @@ fn a_service_has_the_address_of_its_type() {
         (json!({"clusterIP": "10.0.0.1"}), ServiceAddress::Cluster([10, 0, 0, 1].into())),
         (json!({"clusterIP": "None"}), ServiceAddress::Headless),
         (json!({}), ServiceAddress::Headless),
-        (json!({"type": "ExternalName", "externalName": "A.example."}), ServiceAddress::External("a.example".into())),
+        (json!({"type": "ExternalName", "externalName": "A.example."}), ServiceAddress::External("a.example.".into())),
     ] {
         let json = json!({"metadata": {"name": "a"}, "spec": spec});
         let Object::Service(service) = from_json(Kind::Service, json).unwrap().1 else { panic!() };

@@ -4,6 +4,8 @@
 //! is to be reached by TLS must not be sent plain text.
 
 mod balancer;
+mod health;
+mod nodes;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -17,7 +19,7 @@ use super::duration::timeouts;
 use super::service::number;
 use super::{Observe, json};
 use crate::api::{self, ApisixUpstream, ApisixUpstreamSpec, PortSettings};
-use crate::model::{Invalid, Kind, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
+use crate::model::{Invalid, Keepalive, Kind, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
 use crate::world::{Object, Observed};
 
 impl Observe for ApisixUpstream {
@@ -33,7 +35,7 @@ impl Observe for ApisixUpstream {
     }
 
     fn wrap(observed: Observed<ServiceSettings>) -> Object {
-        Object::ApisixUpstream(observed)
+        Object::ApisixUpstream(Box::new(observed))
     }
 }
 
@@ -42,16 +44,32 @@ fn by_port(spec: Value, namespace: &str) -> Result<SettingsByPort, Invalid> {
     let spec = if spec.is_null() { Value::Object(serde_json::Map::new()) } else { spec };
     let ApisixUpstreamSpec { external_nodes, ingress_class_name: _, port_level_settings, settings } =
         json::read(spec, "spec")?;
-    refuse("spec", "externalNodes", external_nodes.as_ref())?;
+    let nodes = nodes::read(external_nodes.unwrap_or_default(), "spec.externalNodes")?;
+    let default = read(settings.clone(), namespace, "spec")?;
     let mut ports = BTreeMap::new();
-    for (index, PortSettings { port, settings }) in port_level_settings.unwrap_or_default().into_iter().enumerate() {
+    for (index, PortSettings { port, settings: of_port }) in
+        port_level_settings.unwrap_or_default().into_iter().enumerate()
+    {
         let field = format!("spec.portLevelSettings[{index}]");
         let port = number(port, format!("{field}.port"))?;
-        if ports.insert(port, read(settings, namespace, &field)?).is_some() {
+        if ports.insert(port, read(over(of_port, &settings), namespace, &field)?).is_some() {
             return Err(Invalid::spec(format!("{field}.port"), format!("{port} is in the list already")));
         }
     }
-    Ok(SettingsByPort { default: read(settings, namespace, "spec")?, ports })
+    Ok(SettingsByPort { default, nodes, ports })
+}
+
+/// The settings of a port: it takes from the object what APISIX's controller 2.x takes, where it has none of its own.
+fn over(port: api::UpstreamSettings, object: &api::UpstreamSettings) -> api::UpstreamSettings {
+    let is_secure = matches!(port.scheme.as_deref(), Some("https" | "grpcs" | "h2"));
+    api::UpstreamSettings {
+        discovery: port.discovery.or_else(|| object.discovery.clone()),
+        health_check: port.health_check.or_else(|| object.health_check.clone()),
+        timeout: port.timeout.or_else(|| object.timeout.clone()),
+        tls_secret: port.tls_secret.or_else(|| object.tls_secret.clone().filter(|_| is_secure)),
+        tls_verify: port.tls_verify.or_else(|| object.tls_verify.clone().filter(|_| is_secure)),
+        ..port
+    }
 }
 
 fn read(settings: api::UpstreamSettings, namespace: &str, field: &str) -> Result<UpstreamSettings, Invalid> {
@@ -68,7 +86,7 @@ fn read(settings: api::UpstreamSettings, namespace: &str, field: &str) -> Result
         tls_verify,
         upstream_host,
     } = settings;
-    for (name, value) in [("discovery", discovery), ("healthCheck", health_check), ("subsets", subsets)] {
+    for (name, value) in [("discovery", discovery), ("subsets", subsets)] {
         refuse(field, name, value.as_ref())?;
     }
     let (http2, tls) = tls::read(scheme.as_deref().unwrap_or_default(), tls_secret, tls_verify, namespace, field)?;
@@ -81,9 +99,15 @@ fn read(settings: api::UpstreamSettings, namespace: &str, field: &str) -> Result
     };
     Ok(UpstreamSettings {
         balancing: balancer::read(loadbalancer.unwrap_or_default(), &format!("{field}.loadbalancer"))?,
+        health: match health_check {
+            None => None,
+            Some(check) => Some(Arc::new(health::read(check, &format!("{field}.healthCheck"))?)),
+        },
         host: host(pass_host.as_deref().unwrap_or_default(), upstream_host.as_deref().unwrap_or_default(), field)?,
         http2,
+        keepalive: Keepalive::default(),
         retries,
+        retry_timeout: None,
         timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
         tls: tls.map(Box::new),
     })
@@ -152,7 +176,7 @@ mod tests {
         assert_eq!((timeouts.connect, timeouts.read), (Duration::from_secs(1), Duration::from_secs(60)));
         let port = &settings.ports[&80];
         assert_eq!((&port.balancing, &port.host), (&Balancing::LeastConnections, &PassHost::Node));
-        assert_eq!((port.retries, port.timeouts), (None, None), "the object's own do not count for the port");
+        assert_eq!((port.retries, port.timeouts), (None, Some(timeouts)), "of the object's only the timeout counts");
     }
 
     #[test]
@@ -167,11 +191,9 @@ mod tests {
     fn what_is_not_served_is_refused_by_name() {
         for (spec, field, reason) in [
             (json!({"scheme": "kafka"}), "spec.scheme", Reason::Unsupported),
-            (json!({"healthCheck": {}}), "spec.healthCheck", Reason::Unsupported),
+            (json!({"healthCheck": {}}), "spec.healthCheck.active", Reason::InvalidSpec),
             (json!({"subsets": [{"name": "a"}]}), "spec.subsets", Reason::Unsupported),
             (json!({"discovery": {"type": "dns"}}), "spec.discovery", Reason::Unsupported),
-            (json!({"externalNodes": [{"name": "a"}]}), "spec.externalNodes", Reason::Unsupported),
-            (json!({"loadbalancer": {"type": "ewma"}}), "spec.loadbalancer.type", Reason::Unsupported),
             (json!({"loadbalancer": {"type": "best"}}), "spec.loadbalancer.type", Reason::InvalidSpec),
             (
                 json!({"loadbalancer": {"type": "chash", "hashOn": "consumer"}}),

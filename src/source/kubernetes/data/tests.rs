@@ -126,7 +126,7 @@ impl Bench {
                     let list: Vec<_> = objects.iter().map(|(key, o)| format!("{}={}", key.name, value(o))).collect();
                     format!("replace [{}]", list.join(" "))
                 }
-                Change::Together(_) => unreachable!("not sent by this source"),
+                Change::Lookup { .. } | Change::Together(_) => unreachable!("not sent by this source"),
                 Change::Upsert { key, object, .. } => format!("{}={}", key.name, value(&object)),
             });
         }

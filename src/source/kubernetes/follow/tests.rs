@@ -47,7 +47,7 @@ async fn changes(watches: usize, steps: Vec<(usize, Item)>, readiness: &Readines
                 let keys: Vec<_> = objects.iter().map(|(key, _)| key.to_string()).collect();
                 format!("replace [{}]", keys.join(" "))
             }
-            Change::Together(_) => unreachable!("not sent by a watch"),
+            Change::Lookup { .. } | Change::Together(_) => unreachable!("not sent by a watch"),
             Change::Upsert { key, .. } => format!("upsert {key}"),
         });
     }

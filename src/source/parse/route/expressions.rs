@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::super::no_regex;
 use crate::api;
-use crate::model::{Expression, Invalid, Number, Pattern, Subject, Test, Variable};
+use crate::model::{BodyArgument, Expression, Invalid, Number, Pattern, Subject, Test, Variable};
 
 /// Conditions of a rule that have a regular expression: each may take [`Pattern::MAX_SIZE`].
 const MAX_PATTERNS: usize = 64;
 
-const SCOPES: &str = "Header, Query, Path, Cookie, Variable";
+const SCOPES: &str = "Header, Query, Path, Cookie, Variable, Body";
 
 const OPERATORS: [&str; 12] = [
     "Equal",
@@ -95,19 +95,23 @@ fn subject(subject: api::ExpressionSubject, field: &str) -> Result<Subject, Inva
     let scope = scope.unwrap_or_default();
     let name_field = format!("{field}.name");
     let name = name.unwrap_or_default();
-    if name.is_empty() && ["Header", "Query", "Cookie", "Variable"].contains(&&*scope) {
+    if name.is_empty() && ["Body", "Header", "Query", "Cookie", "Variable"].contains(&&*scope) {
         return Err(Invalid::spec(name_field, "must not be empty: only the scope Path needs none"));
     }
     match &*scope {
+        "Body" => {
+            let argument = BodyArgument::parse(&name).map(Subject::Body);
+            argument.ok_or_else(|| {
+                let message =
+                    format!("`{name}` is no argument of a body; write `user`, `user.name` or `messages[0].text`");
+                Invalid::spec(name_field, message)
+            })
+        }
         "Cookie" => Ok(Subject::Cookie(name.into())),
         "Header" => header(&name, &name_field),
         "Path" => Ok(Subject::Variable(Variable::Uri)),
         "Query" => Ok(Subject::Query(name.into())),
         "Variable" => variable(&name, &name_field),
-        "Body" => Err(Invalid::unsupported(
-            format!("{field}.scope"),
-            "the scope Body is not served: routes are chosen before the body is read",
-        )),
         _ => Err(Invalid::spec(format!("{field}.scope"), format!("`{scope}` is none of {SCOPES}"))),
     }
 }

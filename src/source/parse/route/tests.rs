@@ -77,13 +77,6 @@ fn what_is_not_served_refuses_the_object_by_name() {
         ("/plugins", json!([{"name": "a", "enable": false}, {"name": "b"}]), "spec.http[0].plugins[1]", "`b`"),
         ("/authentication", json!({"enable": true, "type": "keyAuth"}), "spec.http[0].authentication", "keyAuth"),
         ("/plugin_config_name", json!("shared"), "spec.http[0].plugin_config_name", "shared"),
-        ("/upstreams", json!([{"name": "u"}]), "spec.http[0].upstreams", "ApisixUpstream"),
-        (
-            "/match/exprs",
-            json!([{"subject": {"scope": "Body", "name": "a"}, "op": "Equal", "value": "b"}]),
-            "spec.http[0].match.exprs[0].subject.scope",
-            "Body",
-        ),
         (
             "/match/exprs",
             json!([{"subject": {"scope": "Variable", "name": "geoip_city"}, "op": "NotEqual", "value": "b"}]),
@@ -184,6 +177,7 @@ fn every_operator_and_scope_is_read() {
         ("Cookie", "A", "LessThanEqual", "Cookie A LessThanEqual 1"),
         ("Path", "", "In", r#"Path In ["1", "2"]"#),
         ("Path", "ignored", "NotIn", r#"Path NotIn ["1", "2"]"#),
+        ("Body", "user.roles[0]", "Equal", r#"Body user.roles[0] Equal "1""#),
         ("Variable", "uri", "RegexMatch", r#"Path RegexMatch "1""#),
         ("Variable", "http_x_up", "RegexNotMatch", r#"Header x-up RegexNotMatch "1""#),
         ("Variable", "arg_a_b", "RegexMatchCaseInsensitive", r#"Query a_b RegexMatchCaseInsensitive "1""#),
@@ -203,6 +197,8 @@ fn a_bad_expression_is_named_by_its_path() {
     for (expression, blamed) in [
         (json!({"op": "Equal", "value": "1"}), "subject"),
         (json!({"subject": {"scope": "Header"}, "op": "Equal", "value": "1"}), "subject.name"),
+        (json!({"subject": {"scope": "Body"}, "op": "Equal", "value": "1"}), "subject.name"),
+        (json!({"subject": {"scope": "Body", "name": "a[*].b"}, "op": "Equal", "value": "1"}), "subject.name"),
         (json!({"subject": {"scope": "Header", "name": "a b"}, "op": "Equal", "value": "1"}), "subject.name"),
         (json!({"subject": {"scope": "Header", "name": "Host"}, "op": "Equal", "value": "1"}), "subject.name"),
         (json!({"subject": {"scope": "Variable", "name": "http_host"}, "op": "Equal", "value": "1"}), "subject.name"),
@@ -229,4 +225,32 @@ fn a_bad_expression_is_named_by_its_path() {
     let pattern = json!({"subject": header, "op": "RegexMatch", "value": "a"});
     let invalid = parse(with("/match/exprs", json!(vec![pattern; 65]))).unwrap_err();
     assert_eq!(invalid.field, "spec.http[0].match.exprs");
+}
+
+#[test]
+fn a_rule_may_lead_to_upstreams_beside_its_backends_or_instead_of_them() {
+    let rule = |upstreams: Value, backends: bool| {
+        let mut spec = with("/upstreams", upstreams);
+        if !backends {
+            spec["http"][0].as_object_mut().unwrap().remove("backends");
+        }
+        parse(spec).map(|mut route| route.rules.remove(0))
+    };
+    let two = json!([{"name": "u", "weight": 0}, {"name": "v"}]);
+    for backends in [true, false] {
+        let rule = rule(two.clone(), backends).unwrap();
+        assert_eq!(rule.backends.is_empty(), !backends);
+        let upstreams: Vec<_> = rule.upstreams.iter().map(|upstream| (&*upstream.name, upstream.weight)).collect();
+        assert_eq!(upstreams, [("u", 0), ("v", 100)]);
+    }
+    for (upstreams, field, why) in [
+        (json!([]), "spec.http[0].backends", "at least one"),
+        (json!([{"weight": 1}]), "spec.http[0].upstreams[0].name", "empty"),
+        (json!([{"name": "u"}, {"name": "u"}]), "spec.http[0].upstreams[1].name", "already"),
+        (json!([{"name": "u", "weight": -1}]), "spec.http[0].upstreams[0].weight", "between"),
+    ] {
+        let invalid = rule(upstreams, false).unwrap_err();
+        assert_eq!((invalid.field.as_str(), invalid.reason), (field, Reason::InvalidSpec));
+        assert!(invalid.message.contains(why), "{invalid}");
+    }
 }

@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 use crate::api::LoadBalancer;
-use crate::model::{Balancing, HashKey, Invalid};
+use crate::model::{Balancing, HashKey, HashPart, Invalid};
 
 pub(super) fn read(balancer: LoadBalancer, field: &str) -> Result<Balancing, Invalid> {
     let LoadBalancer { hash_on, key, kind } = balancer;
@@ -13,44 +13,78 @@ pub(super) fn read(balancer: LoadBalancer, field: &str) -> Result<Balancing, Inv
         "chash" => {
             hash_key(hash_on.as_deref().unwrap_or_default(), key.unwrap_or_default(), field).map(Balancing::Hash)
         }
-        "ewma" => Err(Invalid::unsupported(format!("{field}.type"), "`ewma` is not served; `least_conn` comes close")),
+        "ewma" => Ok(Balancing::PeakEwma),
         other => {
-            Err(Invalid::spec(format!("{field}.type"), format!("`{other}` is none of roundrobin, least_conn, chash")))
+            let message = format!("`{other}` is none of roundrobin, least_conn, chash, ewma");
+            Err(Invalid::spec(format!("{field}.type"), message))
         }
     }
 }
 
 fn hash_key(hash_on: &str, key: String, field: &str) -> Result<HashKey, Invalid> {
-    let header = |name: &str| {
-        let name = HeaderName::try_from(name);
-        let name = name.map_err(|_| Invalid::spec(format!("{field}.key"), format!("`{key}` names no header")))?;
-        Ok(HashKey::Header(name.as_str().into()))
-    };
+    let field_key = || format!("{field}.key");
     match hash_on {
-        "header" => header(&key),
-        "cookie" if key.is_empty() => Err(Invalid::spec(format!("{field}.key"), "must name a cookie")),
+        "header" => header(&key, field),
+        "cookie" if key.is_empty() => Err(Invalid::spec(field_key(), "must name a cookie")),
         "cookie" => Ok(HashKey::Cookie(key.into())),
-        "consumer" | "vars_combinations" => {
-            Err(Invalid::unsupported(format!("{field}.hashOn"), format!("`{hash_on}` is not served")))
+        "consumer" => Err(Invalid::unsupported(format!("{field}.hashOn"), "`consumer` is not served")),
+        "vars_combinations" => combination(&key, field),
+        "" | "vars" if key.is_empty() => Err(Invalid::spec(field_key(), "must name a variable, such as `remote_addr`")),
+        "" | "vars" => variable(&key, field),
+        other => {
+            let message = format!("`{other}` is none of vars, header, cookie, vars_combinations");
+            Err(Invalid::spec(format!("{field}.hashOn"), message))
         }
-        "" | "vars" => match key.as_str() {
-            "remote_addr" => Ok(HashKey::Address),
-            "host" => Ok(HashKey::Host),
-            "uri" => Ok(HashKey::Path),
-            "request_uri" => Ok(HashKey::Target),
-            "" => Err(Invalid::spec(format!("{field}.key"), "must name a variable, such as `remote_addr`")),
-            other => match other.split_once('_') {
-                Some(("arg", name)) if !name.is_empty() => Ok(HashKey::Argument(name.into())),
-                Some(("cookie", name)) if !name.is_empty() => Ok(HashKey::Cookie(name.into())),
-                Some(("http", name)) => header(&name.replace('_', "-")),
-                _ => {
-                    let message = format!("the variable `{other}` is not served");
-                    Err(Invalid::unsupported(format!("{field}.key"), message))
-                }
-            },
-        },
-        other => Err(Invalid::spec(format!("{field}.hashOn"), format!("`{other}` is none of vars, header, cookie"))),
     }
+}
+
+fn header(name: &str, field: &str) -> Result<HashKey, Invalid> {
+    let valid = HeaderName::try_from(name);
+    let valid = valid.map_err(|_| Invalid::spec(format!("{field}.key"), format!("`{name}` names no header")))?;
+    Ok(HashKey::Header(valid.as_str().into()))
+}
+
+fn variable(name: &str, field: &str) -> Result<HashKey, Invalid> {
+    match name {
+        "remote_addr" => Ok(HashKey::Address),
+        "host" => Ok(HashKey::Host),
+        "uri" => Ok(HashKey::Path),
+        "request_uri" => Ok(HashKey::Target),
+        other => match other.split_once('_') {
+            Some(("arg", name)) if !name.is_empty() => Ok(HashKey::Argument(name.into())),
+            Some(("cookie", name)) if !name.is_empty() => Ok(HashKey::Cookie(name.into())),
+            Some(("http", name)) => header(&name.replace('_', "-"), field),
+            _ => Err(Invalid::unsupported(format!("{field}.key"), format!("the variable `{other}` is not served"))),
+        },
+    }
+}
+
+/// Reads a text with variables, `$name` or `${name}`, in it (APISIX's `resolve_var`).
+fn combination(key: &str, field: &str) -> Result<HashKey, Invalid> {
+    let (mut parts, mut rest) = (Vec::new(), key);
+    while let Some((text, variables)) = rest.split_once('$') {
+        if !text.is_empty() {
+            parts.push(HashPart::Text(text.into()));
+        }
+        let unclosed = || Invalid::spec(format!("{field}.key"), format!("`${{` has no `}}` in `{key}`"));
+        let (name, after) = match variables.strip_prefix('{') {
+            Some(braced) => braced.split_once('}').ok_or_else(unclosed)?,
+            None => {
+                let end = variables.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                variables.split_at(end.unwrap_or(variables.len()))
+            }
+        };
+        parts.push(HashPart::Key(variable(name, field)?));
+        rest = after;
+    }
+    if parts.is_empty() {
+        let message = "must hold a variable, such as `$remote_addr`, where `hashOn` is vars_combinations";
+        return Err(Invalid::spec(format!("{field}.key"), message));
+    }
+    if !rest.is_empty() {
+        parts.push(HashPart::Text(rest.into()));
+    }
+    Ok(HashKey::Combination(parts.into()))
 }
 
 #[cfg(test)]
@@ -75,6 +109,24 @@ mod tests {
             let balancer = json!({"type": "chash", "hashOn": on, "key": key});
             let balancer = serde_json::from_value(balancer).unwrap();
             assert_eq!(read(balancer, "spec.loadbalancer").unwrap(), Balancing::Hash(expected));
+        }
+    }
+    #[test]
+    fn a_combination_is_text_with_variables_in_it() {
+        let read = |key: &str| combination(key, "spec.loadbalancer");
+        let (key, text) = (HashPart::Key, |text: &str| HashPart::Text(text.into()));
+        for (template, parts) in [
+            ("$remote_addr", vec![key(HashKey::Address)]),
+            (
+                "$http_x_user-$arg_q",
+                vec![key(HashKey::Header("x-user".into())), text("-"), key(HashKey::Argument("q".into()))],
+            ),
+            ("a${uri}b", vec![text("a"), key(HashKey::Path), text("b")]),
+        ] {
+            assert_eq!(read(template).unwrap(), HashKey::Combination(parts.into()), "{template}");
+        }
+        for wrong in ["", "text", "$", "$nothing", "${uri", "$-"] {
+            assert_eq!(read(wrong).unwrap_err().field, "spec.loadbalancer.key", "{wrong}");
         }
     }
 }

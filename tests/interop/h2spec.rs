@@ -1,0 +1,39 @@
+//! [h2spec](https://github.com/summerwind/h2spec): HTTP/2 as a client that breaks its rules sees it. Only over TLS: a plaintext listener
+//! speaks HTTP/1.1 alone.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::objects::tls;
+use crate::stage::Stage;
+
+/// How many of its 145 tests must pass, as many as of `HAProxy`; it skips one itself.
+const PASSED: u32 = 144;
+
+/// How long h2spec waits for each frame, in seconds: a busy machine is no fault.
+const PATIENCE: &str = "10";
+
+/// The number before `what` in `145 tests, 144 passed, 1 skipped, 0 failed`.
+fn count(summary: &str, what: &str) -> Option<u32> {
+    summary.split(", ").find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h2spec() {
+    // It connects to a name, so that it sends SNI.
+    let stage = Stage::new([tls("h2spec", &["localhost"])]).await;
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/.tools/bin/h2spec");
+    let mut command = Command::new(&program);
+    command.args(["--host", "localhost", "--port", &stage.https.port().to_string(), "--tls", "--insecure"]);
+    command.args(["--timeout", PATIENCE]).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(600), command.output()).await.expect("h2spec does not end");
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}; `e2e/run interop` builds it", program.display()));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let summary = text.lines().rev().find(|line| line.contains(" tests, ")).unwrap_or_else(|| panic!("{text}"));
+    println!("h2spec: {summary}");
+    assert_eq!(count(summary, "failed"), Some(0), "{text}");
+    assert!(count(summary, "passed").is_some_and(|passed| passed >= PASSED), "{text}");
+}
