@@ -199,6 +199,18 @@ pub struct RunOptions {
     #[arg(long, env = "PORTCULLIS_MEMORY_LIMIT", value_parser = bytes)]
     pub memory_limit: Option<u64>,
 
+    /// Addresses for plain TCP streams (APISIX's `stream_proxy.tcp`); repeatable.
+    #[arg(long, env = "PORTCULLIS_STREAM_TCP_LISTEN", value_delimiter = ',')]
+    pub stream_tcp_listen: Vec<SocketAddr>,
+
+    /// Addresses for TLS streams, which end here (APISIX's `stream_proxy.tcp` with `tls: true`); repeatable.
+    #[arg(long, env = "PORTCULLIS_STREAM_TLS_LISTEN", value_delimiter = ',')]
+    pub stream_tls_listen: Vec<SocketAddr>,
+
+    /// Addresses for UDP (APISIX's `stream_proxy.udp`); repeatable.
+    #[arg(long, env = "PORTCULLIS_STREAM_UDP_LISTEN", value_delimiter = ',')]
+    pub stream_udp_listen: Vec<SocketAddr>,
+
     /// How long requests under way may take to finish on a connection whose client is not let in any more.
     #[arg(long, env = "PORTCULLIS_TRUST_GRACE", default_value = "10s", value_parser = duration)]
     pub trust_grace: Duration,
@@ -218,6 +230,22 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    /// How many addresses are listened on for traffic.
+    pub fn listeners(&self) -> usize {
+        [
+            &self.http_listen,
+            &self.http_proxy_protocol_listen,
+            &self.https_listen,
+            &self.https_proxy_protocol_listen,
+            &self.stream_tcp_listen,
+            &self.stream_tls_listen,
+            &self.stream_udp_listen,
+        ]
+        .iter()
+        .map(|addresses| addresses.len())
+        .sum()
+    }
+
     /// Whether to follow the API server.
     pub fn follows_kubernetes(&self) -> bool {
         let in_cluster = || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();

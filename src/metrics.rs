@@ -19,7 +19,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::snapshot::{Current, Reason, Snapshot};
+use crate::snapshot::{Carrier, Current, Reason, Snapshot, StreamEnd};
 
 /// Classes of status, in the order of the counters.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -52,6 +52,8 @@ pub struct Metrics {
     pub requests: Requests,
     /// Requests answered with 503 because the memory runs out.
     pub shed: Counter,
+    /// Streams of TCP, TLS and UDP.
+    pub streams: Streams,
     /// Connections to upstreams.
     pub upstream: UpstreamConnections,
     registry: Registry,
@@ -81,6 +83,60 @@ pub struct Connections {
     pub http: Gauge,
     /// On the TLS listeners, those in a handshake included.
     pub https: Gauge,
+    /// On the listeners for plain TCP streams.
+    pub stream_tcp: Gauge,
+    /// On the listeners for TLS streams, those in a handshake included.
+    pub stream_tls: Gauge,
+    /// Clients of the listeners for UDP.
+    pub stream_udp: Gauge,
+}
+
+impl Connections {
+    fn new(registry: &mut Registry) -> Self {
+        let family = Family::<Labels, Gauge>::default();
+        registry.register("connections", "Open downstream connections", family.clone());
+        let open = |listener| family.get_or_create(&vec![("listener", listener)]).clone();
+        Self {
+            http: open("http"),
+            https: open("https"),
+            stream_tcp: open("stream_tcp"),
+            stream_tls: open("stream_tls"),
+            stream_udp: open("stream_udp"),
+        }
+    }
+}
+
+/// `portcullis_streams_total{carrier, end}`, and the datagrams that were not passed on.
+#[derive(Debug)]
+pub struct Streams {
+    /// By [`Carrier`] and [`StreamEnd`], in declaration order.
+    ended: [[Counter; StreamEnd::ALL.len()]; Carrier::ALL.len()],
+    /// `portcullis_datagrams_dropped_total{reason="full"}`: of new clients while there was no room for them.
+    pub full: Counter,
+    /// `portcullis_datagrams_dropped_total{reason="no_route"}`: no rule is for the port.
+    pub no_route: Counter,
+    /// `portcullis_datagrams_dropped_total{reason="not_taken"}`: the next hop's socket did not take it.
+    pub not_taken: Counter,
+}
+
+impl Streams {
+    fn new(registry: &mut Registry) -> Self {
+        let family = Family::<Labels, Counter>::default();
+        registry.register("streams", "Streams of TCP, TLS and UDP that have ended, by how they did", family.clone());
+        let of_carrier = |carrier: Carrier| {
+            StreamEnd::ALL.map(|end| of(&family, &[("carrier", carrier.as_str()), ("end", end.as_str())]))
+        };
+        let ended = Carrier::ALL.map(of_carrier);
+        let family = Family::<Labels, Counter>::default();
+        registry.register("datagrams_dropped", "Datagrams that were not passed on", family.clone());
+        let dropped = |reason| of(&family, &[("reason", reason)]);
+        Self { ended, full: dropped("full"), no_route: dropped("no_route"), not_taken: dropped("not_taken") }
+    }
+
+    /// Counts a stream that has ended.
+    pub fn count(&self, carrier: Carrier, end: StreamEnd) {
+        self.ended[carrier as usize][end as usize].inc();
+    }
 }
 
 /// `portcullis_connections_ended_total{reason}`.
@@ -229,10 +285,8 @@ impl Metrics {
         let shed = Counter::default();
         registry.register("requests_shed", "Requests answered with 503 because the memory runs out", shed.clone());
 
-        let family = Family::<Labels, Gauge>::default();
-        registry.register("connections", "Open downstream connections", family.clone());
-        let open = |listener| family.get_or_create(&vec![("listener", listener)]).clone();
-        let connections = Connections { http: open("http"), https: open("https") };
+        let connections = Connections::new(registry);
+        let streams = Streams::new(registry);
 
         let upstream = UpstreamConnections {
             connect_failures: Counter::default(),
@@ -259,6 +313,7 @@ impl Metrics {
             refused_connections,
             requests,
             shed,
+            streams,
             upstream,
             registry: all,
         }
@@ -359,9 +414,30 @@ impl Collector for Served {
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }
         }
+        streams(&snapshot, &mut encoder)?;
         health::encode(&snapshot, &mut encoder)?;
         hosts::encode(&snapshot, &mut encoder)
     }
+}
+
+/// What each rule for streams has carried.
+fn streams(snapshot: &Snapshot, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let by_name: BTreeMap<&str, _> = snapshot.streams.iter().map(|(_, route)| (&*route.name, &route.stats)).collect();
+    let help = "Streams that have ended, by rule";
+    let mut family = encoder.encode_descriptor("route_streams", help, None, MetricType::Counter)?;
+    for (route, stats) in &by_name {
+        ConstCounter::new(stats.streams()).encode(family.encode_family(&[("route", *route)])?)?;
+    }
+    let help = "Bytes of streams that have ended, by rule: received from clients, sent to them";
+    let mut family = encoder.encode_descriptor("route_stream", help, Some(&Unit::Bytes), MetricType::Counter)?;
+    for (route, stats) in &by_name {
+        let (received, sent) = stats.bytes();
+        for (direction, bytes) in [("received", received), ("sent", sent)] {
+            let labels = [("route", *route), ("direction", direction)];
+            ConstCounter::new(bytes).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// The counters of each route once, however many hosts and paths lead to it.

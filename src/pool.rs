@@ -39,6 +39,7 @@ impl<T> Pool<T> {
         let mut idle = self.lock();
         let place = idle.iter().rposition(|(value, _)| fits(value))?;
         let (value, since) = idle.remove(place);
+        drop(idle); // as above
         (now.saturating_duration_since(since) <= self.idle_timeout).then_some(value)
     }
 

@@ -320,7 +320,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::model::SlicePort;
+    use crate::model::{Protocol, SlicePort};
 
     fn class(controller: &str, generation: i64) -> Object {
         Object::IngressClass(Observed {
@@ -335,7 +335,7 @@ mod tests {
             meta: Meta::default(),
             value: Ok(EndpointSlice {
                 addresses: [address].into(),
-                ports: vec![SlicePort { name: "".into(), port: 80 }],
+                ports: vec![SlicePort { name: "".into(), port: 80, protocol: Protocol::Tcp }],
                 service: service.into(),
             }),
         })

@@ -2,5 +2,17 @@
 
 #[path = "../../src/model/mod.rs"]
 pub mod model;
+#[path = "../../src/proxy/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "../../src/trust/mod.rs"]
 pub mod trust;
+
+/// Whom the header of the PROXY protocol at the begin of `bytes` names, and how many bytes it has. `None` where it is none.
+pub fn proxy_header(bytes: &[u8]) -> Option<(Option<std::net::SocketAddr>, usize)> {
+    let mut rest = bytes;
+    let read = std::pin::pin!(proxy_protocol::read(&mut rest));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    // A slice is never waited for.
+    let std::task::Poll::Ready(Ok(named)) = read.poll(&mut context) else { return None };
+    Some((named, bytes.len() - rest.len()))
+}

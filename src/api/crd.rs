@@ -26,6 +26,8 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
                 ("URIs", ".spec.http[*].match.paths"),
                 // Of `backend` and of `backends`.
                 ("Target Service (HTTP)", ".spec.http..serviceName"),
+                ("Ingress Port (stream)", ".spec.stream[*].match.ingressPort"),
+                ("Target Service (stream)", ".spec.stream[*].backend.serviceName"),
             ],
         ),
         definition(
@@ -83,7 +85,7 @@ fn definition(
     let column = |kind: &str, name: &str, path: &str| CustomResourceColumnDefinition {
         json_path: path.to_owned(),
         name: name.to_owned(),
-        priority: name.starts_with("Target").then_some(1), // only with `-o wide`
+        priority: (name.starts_with("Target") || name.starts_with("Ingress")).then_some(1), // only with `-o wide`
         type_: kind.to_owned(),
         ..CustomResourceColumnDefinition::default()
     };

@@ -40,13 +40,13 @@ pub struct ApisixRouteSpec {
     /// The IngressClass of the controller that serves this object; the default class where it is left out.
     #[schemars(length(max = 253))]
     pub ingress_class_name: Option<String>,
-    /// Rules for TCP and UDP streams. Not served: an object that has them is refused.
+    /// Rules for TCP, TLS and UDP, on ports that the proxy was told to open. Names are unique, those of `http` included.
     #[schemars(
         length(max = 1024),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub stream: Option<Vec<StreamRule>>,
-    /// The v2beta1 form of `stream`.
+    /// The v2beta1 form of `stream`, for TCP.
     #[schemars(
         length(max = 1024),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
@@ -271,10 +271,10 @@ pub struct StreamRule {
     /// The rule's name.
     #[schemars(required, length(min = 1, max = 253))]
     pub name: Option<String>,
-    /// Plugins.
+    /// Plugins. Not served: an object that enables one is refused.
     #[schemars(length(max = 256))]
     pub plugins: Option<Vec<Plugin>>,
-    /// `TCP` or `UDP`; entries of `tcp` have none.
+    /// `TCP` or `UDP`; entries of `tcp` have none. Whether a TCP port carries TLS is decided where it is opened.
     #[schemars(extend("enum" = ["TCP", "UDP"]))]
     pub protocol: Option<String>,
 }
@@ -283,10 +283,10 @@ pub struct StreamRule {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamMatch {
-    /// The SNI of TLS streams.
-    #[schemars(length(max = 255))]
+    /// The SNI, on ports that carry TLS: `a.example` or `*.example`; every host where it is left out.
+    #[schemars(length(max = 255), regex(pattern = r"^\*?[0-9a-zA-Z._-]+$"))]
     pub host: Option<String>,
-    /// The port that the proxy listens on.
+    /// The port that the proxy listens on. One that was not opened is reported, and not served.
     #[schemars(required, range(min = 1, max = 65535))]
     pub ingress_port: Option<i64>,
 }
@@ -295,19 +295,19 @@ pub struct StreamMatch {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamBackend {
-    /// As for HTTP.
+    /// `endpoint` (the default) for the Service's ready endpoints, `service` for its cluster IP.
     #[schemars(extend("enum" = ["endpoint", "service"]))]
     pub resolve_granularity: Option<String>,
-    /// As for HTTP.
+    /// `resolveGranularity` as v2beta1 spelled it.
     #[schemars(extend("enum" = ["endpoint", "service"]))]
     pub resolve_granualrity: Option<String>,
-    /// As for HTTP.
+    /// The Service's name.
     #[schemars(required, length(min = 1, max = 253))]
     pub service_name: Option<String>,
-    /// As for HTTP.
+    /// The Service's port of the rule's protocol: a number or a name.
     #[schemars(required, schema_with = "schema::port")]
     pub service_port: Option<IntOrString>,
-    /// As for HTTP.
+    /// A subset of an ApisixUpstream. Not served: an object that sets it is refused.
     #[schemars(length(max = 253))]
     pub subset: Option<String>,
 }

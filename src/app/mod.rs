@@ -26,7 +26,7 @@ use crate::args::RunOptions;
 use crate::compile::{Context, Report, TlsContext};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::SourceId;
+use crate::model::{SourceId, StreamPorts};
 use crate::proxy::{Proxy, Settings};
 use crate::readiness::Readiness;
 use crate::snapshot::Current;
@@ -91,7 +91,8 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
             settings: proxy.settings().clone(),
         };
         tokio::spawn(Admin::bind(options.admin_listen, pages).await?.run());
-        let (published, leadership) = start_control(options, current, reports, &readiness).await?;
+        let ports = proxy.stream_ports();
+        let (published, leadership) = start_control(options, ports, current, reports, &readiness).await?;
         let stop = stop_signal()?;
         let serving = Serving { leadership, options, proxy, published, readiness, traffic: traffic.handle() };
         serving.until(stop, started).await;
@@ -103,8 +104,7 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
 
 fn settings(options: &RunOptions) -> Settings {
     let RunOptions { http_listen, http_proxy_protocol_listen, https_listen, https_proxy_protocol_listen, .. } = options;
-    let listeners = [http_listen, http_proxy_protocol_listen, https_listen, https_proxy_protocol_listen];
-    let max_connections = files::connections(listeners.into_iter().map(Vec::len).sum());
+    let max_connections = files::connections(options.listeners());
     Settings {
         access_log_sample: options.access_log_sample,
         allow_plaintext_client_auth: options.allow_plaintext_client_auth,
@@ -117,6 +117,9 @@ fn settings(options: &RunOptions) -> Settings {
         max_connections,
         max_connections_per_source: options.max_connections_per_source.unwrap_or(max_connections / 2),
         memory_limit: memory::limit(options.memory_limit),
+        stream_tcp: options.stream_tcp_listen.clone(),
+        stream_tls: options.stream_tls_listen.clone(),
+        stream_udp: options.stream_udp_listen.clone(),
         trust_grace: options.trust_grace,
         trusted_addresses: options.trusted_addresses.clone(),
         ..Settings::default()
@@ -127,6 +130,7 @@ fn settings(options: &RunOptions) -> Settings {
 /// published.
 async fn start_control(
     options: &RunOptions,
+    ports: StreamPorts,
     current: Arc<Current>,
     reports: watch::Sender<Arc<Report>>,
     readiness: &Readiness,
@@ -160,6 +164,7 @@ async fn start_control(
     let context = Context {
         class: options.class.ingress_class.clone().into(),
         controller: options.class.controller_name.clone().into(),
+        stream_ports: Some(ports),
         tls: TlsContext::new()?.trusting(rustls_native_certs::load_native_certs().certs),
     };
     let outputs = control::Outputs {
@@ -195,11 +200,13 @@ impl Serving<'_> {
         }
         let mut http = self.proxy.local_addrs();
         let mut https = http.split_off(self.options.http_listen.len());
-        let announced = https.split_off(self.options.https_listen.len());
+        let mut announced = https.split_off(self.options.https_listen.len());
+        let streams = announced
+            .split_off(self.options.http_proxy_protocol_listen.len() + self.options.https_proxy_protocol_listen.len());
         let (drain, draining) = drain::channel();
         self.traffic.spawn(self.proxy.run(draining));
         self.readiness.open(FIRST_SNAPSHOT);
-        tracing::info!(?http, ?https, proxy_protocol = ?announced, "serving");
+        tracing::info!(?http, ?https, proxy_protocol = ?announced, ?streams, "serving");
         started(&Addresses { http, https });
         stop.await;
         let limit = self.options.drain_timeout;

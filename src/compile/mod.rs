@@ -12,6 +12,7 @@ mod policy;
 mod report;
 mod routes;
 mod shared;
+mod streams;
 mod tls;
 mod tls_config;
 mod upstream_tls;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 pub use report::{Condition, ObjectReport, Report};
 pub use tls_config::{Handshake, TlsContext, server_config};
 
+use crate::model::StreamPorts;
 use crate::snapshot::{Carried, Snapshot};
 use crate::world::World;
 
@@ -33,6 +35,8 @@ pub struct Context {
     pub controller: Arc<str>,
     /// The ingress class that is ours even without an IngressClass object.
     pub class: Arc<str>,
+    /// The ports that are opened for streams; `None` where nobody knows, and every rule is taken as it is written.
+    pub stream_ports: Option<StreamPorts>,
     /// Cryptography shared by all hosts.
     pub tls: TlsContext,
 }
@@ -56,12 +60,13 @@ pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) 
     let (tls, next) = tls::compile(world, context, previous, now, &mut report);
     let mut endpoints = upstreams::Endpoints::new(&previous.carried);
     let (routes, stats) = routes::compile(world, context, previous, &mut endpoints, &mut report);
-    let carried = Carried { endpoints: endpoints.current, health: endpoints.health, stats };
+    let (streams, stream_stats) = streams::compile(world, context, previous, &mut endpoints, &mut report);
+    let carried = Carried { endpoints: endpoints.current, health: endpoints.health, stats, stream_stats };
     let change = upstreams::report(world, context, &carried, now, &mut report);
     let next = next.into_iter().chain(change).min();
     let identity_headers = tls::identity_headers(world, context, previous);
     let generation = previous.generation + 1;
-    let mut snapshot = Snapshot { carried, generation, identity_headers, routes, tls, ..Snapshot::default() };
+    let mut snapshot = Snapshot { carried, generation, identity_headers, routes, streams, tls, ..Snapshot::default() };
     snapshot.carry_stats(previous);
     Compiled { names: endpoints.names, next, report, snapshot }
 }

@@ -4,6 +4,8 @@ mod client;
 mod dates;
 mod names;
 mod routing;
+mod scale;
+mod streams;
 mod upstream;
 
 use std::net::IpAddr;
@@ -16,7 +18,7 @@ use super::*;
 use crate::model::{
     BackendRef, ClientAuthRef, ClientSettings, Data, DataRef, Effect, EndpointSlice, Granularity, HostName,
     HostPattern, IdentityField, IngressClass, Invalid, Kind, Meta, Methods, ObjectKey, ObjectRef, PathPattern, PortRef,
-    Protocols, Reason, Route, Rule, Service, ServiceAddress, ServicePort, SlicePort, SourceId, TlsHost,
+    Protocol, Protocols, Reason, Route, Rule, Service, ServiceAddress, ServicePort, SlicePort, SourceId, TlsHost,
 };
 use crate::snapshot::{HostRoutes, Policy};
 use crate::world::{Change, Object, Observed};
@@ -50,7 +52,7 @@ fn observed<T>(created: i64, value: Result<T, Invalid>) -> Observed<T> {
 impl Bench {
     fn new() -> Self {
         let tls = TlsContext::new().unwrap();
-        let context = Context { class: "apisix".into(), controller: "ours".into(), tls };
+        let context = Context { class: "apisix".into(), controller: "ours".into(), stream_ports: None, tls };
         Self {
             context,
             names: BTreeSet::new(),
@@ -101,6 +103,7 @@ fn rule(name: &str, host: &str, path: &str, backends: &[(&str, u32)]) -> Rule {
             .map(|(service, weight)| BackendRef {
                 granularity: Granularity::Endpoint,
                 port: PortRef::Number(80),
+                protocol: Protocol::Tcp,
                 service: (*service).into(),
                 weight: *weight,
             })
@@ -118,17 +121,17 @@ fn rule(name: &str, host: &str, path: &str, backends: &[(&str, u32)]) -> Rule {
 }
 
 fn route(created: i64, rules: Vec<Rule>) -> Object {
-    Object::ApisixRoute(observed(created, Ok(Route { class: None, rules })))
+    Object::ApisixRoute(observed(created, Ok(Route { class: None, rules, streams: Vec::new() })))
 }
 
 fn service(address: ServiceAddress) -> Object {
-    let ports = vec![ServicePort { name: "http".into(), port: 80 }];
+    let ports = vec![ServicePort { name: "http".into(), port: 80, protocol: Protocol::Tcp }];
     Object::Service(observed(0, Ok(Service { address, ports })))
 }
 
 fn slice(service: &str, hosts: &[u8]) -> Object {
     let addresses: Arc<[IpAddr]> = hosts.iter().map(|host| IpAddr::from([10, 0, 0, *host])).collect();
-    let ports = vec![SlicePort { name: "http".into(), port: 8080 }];
+    let ports = vec![SlicePort { name: "http".into(), port: 8080, protocol: Protocol::Tcp }];
     Object::EndpointSlice(observed(0, Ok(EndpointSlice { addresses, ports, service: service.into() })))
 }
 
@@ -256,7 +259,7 @@ fn a_wrong_port_names_the_ports_there_are() {
     wrong.backends[0].port = PortRef::Name("grpc".into());
     bench.put("r", route(1, vec![wrong])).put("s", service(ServiceAddress::Headless)).compile();
     let (_, _, message) = bench.problems(Kind::ApisixRoute, "r").remove(0);
-    assert_eq!(message, "spec.http[0].backends[0].servicePort: Service ns/s has no such port; it has 80 (http)");
+    assert_eq!(message, "spec.http[0].backends[0].servicePort: Service ns/s has no such TCP port; it has 80 (http)");
 }
 
 #[test]
@@ -300,7 +303,7 @@ fn objects_of_another_class_are_left_alone_and_those_without_one_are_ours() {
         |controller: &str| Object::IngressClass(observed(0, Ok(IngressClass { controller: controller.into() })));
     let with = |class: Option<&str>| {
         let rules = vec![rule("a", "a.example", "/*", &[])];
-        Object::ApisixRoute(observed(1, Ok(Route { class: class.map(Into::into), rules })))
+        Object::ApisixRoute(observed(1, Ok(Route { class: class.map(Into::into), rules, streams: Vec::new() })))
     };
     for (name, class) in
         [("none", None), ("configured", Some("apisix")), ("mine", Some("mine")), ("other", Some("nginx"))]

@@ -1,7 +1,6 @@
 //! TLS to upstreams: one rustls configuration per equal inputs, kept from one snapshot to the next.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
@@ -18,7 +17,7 @@ use super::policy::CA_KEYS;
 use super::tls_config::{tls12_signature, tls13_signature};
 use super::{Context, TlsContext};
 use crate::model::{DataRef, Invalid, Kind, ObjectKey, ObjectRef, Reason, UpstreamTls, VerifyServer};
-use crate::snapshot::{ClientTls, Endpoint, Inputs, Transport};
+use crate::snapshot::{Carried, ClientTls, Inputs};
 use crate::trust;
 use crate::world::World;
 
@@ -33,10 +32,12 @@ pub(super) struct ClientConfigs {
 }
 
 impl ClientConfigs {
-    pub(super) fn new(previous: &HashMap<(SocketAddr, Transport), Arc<Endpoint>>) -> Self {
-        let transports = previous.keys().map(|(_, transport)| transport);
+    pub(super) fn new(previous: &Carried) -> Self {
+        let transports = previous.endpoints.keys().map(|(_, transport)| transport);
+        let checks = previous.health.keys().filter_map(|id| id.tls.as_ref());
         let made = transports
             .filter_map(|transport| Some((&transport.tls.as_ref()?.client, transport.http2)))
+            .chain(checks.map(|client| (client, false)))
             .map(|(client, http2)| ((client.settings.clone(), http2), Ok(client.clone())));
         Self { made: made.collect() }
     }

@@ -11,11 +11,13 @@ use super::nodes::{self, Named};
 use super::upstream_tls::ClientConfigs;
 use super::{Context, ObjectReport, Report};
 use crate::model::{
-    BackendRef, Balancing, Effect, Granularity, HostName, Invalid, Kind, ObjectKey, ObjectRef, PassHost, PortRef,
-    Problem, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId, Timeouts, UpstreamRef,
-    UpstreamSettings, Validity, VerifyServer,
+    BackendRef, Balancing, CheckKind, Effect, Granularity, HealthCheck, HostName, Invalid, Kind, ObjectKey, ObjectRef,
+    PassHost, PortRef, Problem, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId, Timeouts,
+    UpstreamRef, UpstreamSettings, UpstreamTls, Validity, VerifyServer,
 };
-use crate::snapshot::{Carried, CheckId, Endpoint, Host, NameOf, Node, Secure, Transport, Upstream, Watched};
+use crate::snapshot::{
+    Carried, CheckId, ClientTls, Endpoint, Host, NameOf, Node, Secure, Transport, Upstream, Watched,
+};
 use crate::world::World;
 
 /// The endpoints in use, by address and transport: one connection pool for both, whichever routes lead to it.
@@ -33,7 +35,7 @@ pub(super) struct Endpoints<'a> {
 impl<'a> Endpoints<'a> {
     pub(super) fn new(previous: &'a Carried) -> Self {
         let (current, health, names) = Default::default();
-        Self { current, health, names, previous, tls: ClientConfigs::new(&previous.endpoints) }
+        Self { current, health, names, previous, tls: ClientConfigs::new(previous) }
     }
 
     fn at(&mut self, address: SocketAddr, transport: &Transport) -> Arc<Endpoint> {
@@ -48,12 +50,24 @@ impl<'a> Endpoints<'a> {
     }
 
     /// Looks after the health of the nodes of `upstream`, where its settings say so.
-    fn look_after(&mut self, nodes: &mut [Node], settings: &UpstreamSettings, upstream: String) {
-        let Some(check) = &settings.health else { return };
-        let id = CheckId { check: check.clone(), host: rewritten(&settings.host), upstream: upstream.into() };
+    ///
+    /// # Errors
+    /// As with [`transport`].
+    fn look_after(
+        &mut self,
+        world: &World,
+        context: &Context,
+        nodes: &mut [Node],
+        settings: &UpstreamSettings,
+        upstream: String,
+    ) -> Result<(), Invalid> {
+        let Some(check) = &settings.health else { return Ok(()) };
+        let tls = tls_of(world, context, check, settings.tls.as_deref(), &mut self.tls)?;
+        let id = CheckId { check: check.clone(), host: rewritten(&settings.host), tls, upstream: upstream.into() };
         for node in nodes {
             self.watch(node, &id);
         }
+        Ok(())
     }
 
     /// Looks after the health of `node`.
@@ -100,7 +114,7 @@ pub(super) fn report(
     now: i64,
     report: &mut Report,
 ) -> Option<i64> {
-    let mut tls = ClientConfigs::new(&carried.endpoints);
+    let mut tls = ClientConfigs::new(carried);
     let mut next: Option<i64> = None;
     for (key, source, observed) in world.upstreams() {
         let mut problems = Vec::new();
@@ -250,6 +264,27 @@ fn configure(
     Ok(upstream)
 }
 
+/// How TLS is spoken in `check`: with the certificate and the authorities of requests.
+///
+/// # Errors
+/// As with [`transport`].
+fn tls_of(
+    world: &World,
+    context: &Context,
+    check: &HealthCheck,
+    requests: Option<&UpstreamTls>,
+    configs: &mut ClientConfigs,
+) -> Result<Option<Arc<ClientTls>>, Invalid> {
+    let CheckKind::Https { verify } = check.active.kind else { return Ok(None) };
+    let verify = match requests.map(|tls| &tls.verify) {
+        _ if !verify => VerifyServer::No,
+        Some(VerifyServer::Authorities(secret)) => VerifyServer::Authorities(secret.clone()),
+        Some(VerifyServer::No | VerifyServer::SystemRoots) | None => VerifyServer::SystemRoots,
+    };
+    let client = requests.and_then(|tls| tls.client.clone());
+    configs.get(world, context, &UpstreamTls { client, verify }, false).map(Some)
+}
+
 /// The `Host` that is always sent.
 fn rewritten(host: &PassHost) -> Option<HeaderValue> {
     let PassHost::Rewrite(host) = host else { return None };
@@ -294,7 +329,7 @@ pub(super) fn resolve(
             (port, found.addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
         }
         (ServiceAddress::Cluster(ip), Granularity::Service) => {
-            let port = port_of(&key, service, &backend.port, field)?;
+            let port = port_of(&key, service, backend, field)?;
             (port.port, [SocketAddr::new(*ip, port.port)].into())
         }
         (ServiceAddress::Headless, Granularity::Service) => {
@@ -302,7 +337,7 @@ pub(super) fn resolve(
             return Err(Invalid::spec(format!("{field}.resolveGranularity"), message));
         }
         (_, Granularity::Endpoint) => {
-            let port = port_of(&key, service, &backend.port, field)?;
+            let port = port_of(&key, service, backend, field)?;
             (port.port, ready(world, &key, port))
         }
     };
@@ -316,7 +351,8 @@ pub(super) fn resolve(
     let mut nodes: Vec<_> =
         addresses.into_iter().map(|address| endpoints.node(address, &transport, name.as_ref())).collect();
     if let Some(settings) = settings {
-        endpoints.look_after(&mut nodes, settings, format!("{key}:{number}"));
+        let watched = endpoints.look_after(world, context, &mut nodes, settings, format!("{key}:{number}"));
+        watched.map_err(|why| refused(&key, &why, field))?;
     }
     let upstream = Upstream::new(title.into(), nodes);
     match settings {
@@ -372,7 +408,8 @@ pub(super) fn external(
             nodes.push(Node { weight, ..endpoints.node(address, &transport, named.name.as_ref()) });
         }
     }
-    endpoints.look_after(&mut nodes, &settings.default, key.to_string());
+    let watched = endpoints.look_after(world, context, &mut nodes, &settings.default, key.to_string());
+    watched.map_err(|why| unusable(&format!("is refused: {why}")))?;
     configure(Upstream::new(key.to_string().into(), nodes), &settings.default, timeouts, &format!("{field}.name"))
 }
 
@@ -380,7 +417,9 @@ pub(super) fn external(
 fn ready(world: &World, service: &ObjectKey, port: &ServicePort) -> BTreeSet<SocketAddr> {
     let mut addresses = BTreeSet::new();
     for slice in world.slices(service) {
-        for number in slice.ports.iter().filter(|p| p.name == port.name).map(|p| p.port) {
+        for number in
+            slice.ports.iter().filter(|p| (&p.name, p.protocol) == (&port.name, port.protocol)).map(|p| p.port)
+        {
             addresses.extend(slice.addresses.iter().map(|ip| SocketAddr::new(*ip, number)));
         }
     }
@@ -390,23 +429,23 @@ fn ready(world: &World, service: &ObjectKey, port: &ServicePort) -> BTreeSet<Soc
 fn port_of<'a>(
     key: &ObjectKey,
     service: &'a Service,
-    wanted: &PortRef,
+    backend: &BackendRef,
     field: &str,
 ) -> Result<&'a ServicePort, Invalid> {
-    let found = service.ports.iter().find(|port| match wanted {
+    let ports = || service.ports.iter().filter(|port| port.protocol == backend.protocol);
+    let found = ports().find(|port| match &backend.port {
         PortRef::Name(name) => port.name == *name,
         PortRef::Number(number) => port.port == *number,
     });
     found.ok_or_else(|| {
         let ports: Vec<_> =
-            service
-                .ports
-                .iter()
+            ports()
                 .map(|port| {
                     if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.port, port.name) }
                 })
                 .collect();
-        let message = format!("Service {key} has no such port; it has {}", ports.join(", "));
+        let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
+        let message = format!("Service {key} has no such {} port; it has {ports}", backend.protocol);
         Invalid::new(Reason::RefNotFound, format!("{field}.servicePort"), message)
     })
 }

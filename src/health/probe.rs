@@ -1,8 +1,10 @@
 //! One question to one endpoint.
 
+use std::io;
 use std::net::SocketAddr;
 
 use http::header::{CONNECTION, HOST, USER_AGENT};
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
@@ -10,9 +12,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::model::{ActiveCheck, CheckKind, Sign};
-use crate::snapshot::Target;
+use crate::snapshot::{Target, server_name};
 
 /// Bytes of an answer's head; the body is not read.
 const MAX_HEAD: usize = 16 << 10;
@@ -37,11 +41,23 @@ async fn ask(target: &Target, active: &ActiveCheck) -> Result<Option<StatusCode>
     match active.kind {
         CheckKind::Tcp => Ok(None),
         CheckKind::Http => get(stream, request).await.map(Some),
+        CheckKind::Https { .. } => {
+            let stream = tls(target, stream).await.map_err(|_| Sign::TcpFailure)?; // APISIX
+            get(stream, request).await.map(Some)
+        }
     }
 }
 
-async fn connect(address: SocketAddr, port: Option<u16>) -> std::io::Result<TcpStream> {
+async fn connect(address: SocketAddr, port: Option<u16>) -> io::Result<TcpStream> {
     TcpStream::connect(SocketAddr::new(address.ip(), port.unwrap_or(address.port()))).await
+}
+
+/// TLS for the name of the `Host` that is asked.
+async fn tls(target: &Target, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let host = target.host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    let name = host.as_ref().and_then(|host| server_name(host.host(), target.endpoint.address));
+    let (Some(name), Some(tls)) = (name, &target.checks.id.tls) else { return Err(io::ErrorKind::InvalidInput.into()) };
+    TlsConnector::from(tls.config.clone()).connect(name, stream).await
 }
 
 fn request(host: &HeaderValue, active: &ActiveCheck) -> Request<Empty<&'static [u8]>> {

@@ -35,6 +35,7 @@ pub(super) fn read(
     let context = Context {
         class: class.ingress_class.clone().into(),
         controller: class.controller_name.clone().into(),
+        stream_ports: None,
         tls: TlsContext::new().context("cannot prepare TLS")?.trusting(rustls_native_certs::load_native_certs().certs),
     };
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);

@@ -46,6 +46,11 @@ pub type HeaderField = (Arc<str>, Arc<str>);
 pub enum CheckKind {
     /// The answer to a GET.
     Http,
+    /// The answer to a GET over TLS; the certificate is verified, or any will do.
+    Https {
+        /// Whether it is (APISIX's `https_verify_certificate`).
+        verify: bool,
+    },
     /// A connection.
     Tcp,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Expression, HostPattern, Network, PathPattern};
+use super::{Expression, HostPattern, Network, PathPattern, Protocol, StreamRule};
 
 /// One ApisixRoute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Route {
     pub class: Option<Arc<str>>,
     /// `spec.http`, in the object's order.
     pub rules: Vec<Rule>,
+    /// `spec.stream`, then v2beta1's `spec.tcp`, in the object's order.
+    pub streams: Vec<StreamRule>,
 }
 
 /// One entry of `spec.http`.
@@ -82,6 +84,8 @@ pub struct BackendRef {
     pub granularity: Granularity,
     /// The Service's port.
     pub port: PortRef,
+    /// Which of the Service's ports count.
+    pub protocol: Protocol,
     /// The Service's name.
     pub service: Arc<str>,
     /// Share of the traffic; default 100 (APISIX), 0 is never picked.

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::Protocol;
+
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -30,6 +32,8 @@ pub struct ServicePort {
     pub name: Arc<str>,
     /// The port's number.
     pub port: u16,
+    /// The port's protocol: DNS has `53/TCP` and `53/UDP` under two names of one number.
+    pub protocol: Protocol,
 }
 
 /// An EndpointSlice.
@@ -50,6 +54,8 @@ pub struct SlicePort {
     pub name: Arc<str>,
     /// The number on the endpoint.
     pub port: u16,
+    /// The port's protocol.
+    pub protocol: Protocol,
 }
 
 /// An IngressClass.

@@ -33,7 +33,7 @@ impl fmt::Display for Escaped<'_> {
 pub(super) struct Token<'a>(pub(super) &'a [u8]);
 
 impl Token<'_> {
-    fn push(&self, out: &mut Vec<u8>) {
+    pub(super) fn push(&self, out: &mut Vec<u8>) {
         if self.0.is_empty() {
             out.push(b'-');
         }
@@ -136,7 +136,7 @@ pub(super) fn unread(log: &Log, downstream: &Downstream, status: StatusCode) {
 }
 
 /// Calls `write` with an empty line, the time to the second as `format` has it, and the milliseconds after it.
-fn with_stamp(format: Format, write: impl FnOnce(&mut Vec<u8>, &str, u32)) {
+pub(super) fn with_stamp(format: Format, write: impl FnOnce(&mut Vec<u8>, &str, u32)) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     SCRATCH.with_borrow_mut(|scratch| {
         let Scratch { line, second, stamp, .. } = scratch;
@@ -211,12 +211,12 @@ fn text(out: &mut Vec<u8>, exchange: &Exchange, stamp: &str, duration: Duration)
 }
 
 /// Writes a number in decimal.
-fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+pub(super) fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Writes a duration as nginx does: seconds with milliseconds.
-fn seconds(out: &mut Vec<u8>, duration: Duration) {
+pub(super) fn seconds(out: &mut Vec<u8>, duration: Duration) {
     number(out, duration.as_secs());
     let with_zeros = duration.subsec_millis() + 1000; // the first digit gives way to the point
     let mut digits = itoa::Buffer::new();

@@ -13,7 +13,7 @@ use super::forwarded::Word;
 use super::listener::Place;
 use super::live::{Entry, Live, Role, Use};
 use super::review;
-use super::standing::{FOREVER, Standing, standing};
+use super::standing::{FOREVER, Lost, Standing, observed, standing};
 use super::verdict::{LastVerdict, Verdict};
 use crate::drain::Draining;
 use crate::model::HostName;
@@ -106,6 +106,11 @@ impl Downstream {
     pub(super) fn standing(&self, host: &HostTls) -> Standing {
         let allow_plaintext = self.shared().settings.allow_plaintext_client_auth;
         standing(host, self.tls.as_ref(), UnixTime::now(), allow_plaintext)
+    }
+
+    /// Why the client would not be let in to `host`, were its policy not in the mode `Observe`.
+    pub(super) fn observed(&self, host: &HostTls) -> Option<Lost> {
+        observed(host, self.tls.as_ref()?, UnixTime::now())
     }
 
     /// Tells the connection to end, because its client is not let in any more: HTTP finishes what is under way, within

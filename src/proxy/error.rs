@@ -171,7 +171,7 @@ impl ProxyError {
     /// What the failure is a sign of, where it is the endpoint's.
     pub(super) fn sign(&self) -> Option<Sign> {
         match self {
-            Self::Connect(_) | Self::Upstream(_) => Some(Sign::TcpFailure),
+            Self::Connect(_) | Self::Handshake(_) | Self::Upstream(_) => Some(Sign::TcpFailure),
             Self::ConnectTimeout | Self::ReadTimeout | Self::SendTimeout => Some(Sign::Timeout),
             _ => None,
         }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const PREFACE: u32 = 24;
 
 /// Bytes of a frame's header (section 4.1).
-const HEADER: usize = 9;
+const HEADER: u8 = 9;
 
 /// What a client may have spent at once. A `PING` costs 1, a reset 20: 500 resets, as in Envoy
 /// (`overload.premature_reset_total_stream_count`).
@@ -39,10 +39,10 @@ fn cost(kind: u8, length: u32) -> u32 {
 /// What a connection's frames have cost.
 #[derive(Debug)]
 struct Account {
-    /// The part of a frame's header that was read.
-    header: [u8; HEADER],
-    /// How many bytes of `header` are there.
-    read: usize,
+    /// What was read of a frame's header: its length, and its type.
+    header: [u8; 4],
+    /// How many bytes of the header were read, those that follow included.
+    read: u8,
     /// Since when nothing was given back.
     since: Instant,
     /// Bytes to come before the next header.
@@ -54,7 +54,7 @@ struct Account {
 
 impl Account {
     fn new(now: Instant) -> Self {
-        Self { header: [0; HEADER], read: 0, since: now, skip: PREFACE, spent: 0, written: 0 }
+        Self { header: [0; 4], read: 0, since: now, skip: PREFACE, spent: 0, written: 0 }
     }
 
     /// Adds the frames that begin in `bytes`, which follow those of the last call.
@@ -66,13 +66,14 @@ impl Account {
                 bytes = &bytes[skipped..];
                 continue;
             }
-            let (part, rest) = bytes.split_at(bytes.len().min(HEADER - self.read));
-            self.header[self.read..self.read + part.len()].copy_from_slice(part);
-            self.read += part.len();
-            bytes = rest;
+            if let Some(place) = self.header.get_mut(usize::from(self.read)) {
+                *place = bytes[0];
+            }
+            self.read += 1;
+            bytes = &bytes[1..];
             if self.read == HEADER {
                 self.read = 0;
-                let [a, b, c, kind, ..] = self.header;
+                let [a, b, c, kind] = self.header;
                 self.skip = u32::from_be_bytes([0, a, b, c]);
                 self.spent = self.spent.saturating_add(cost(kind, self.skip));
             }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use rustls_pki_types::UnixTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,7 +17,7 @@ use super::access_log::Escaped;
 use super::downstream::{Downstream, Tls};
 use super::listener::Place;
 use super::standing::Lost;
-use super::{Shared, connection, record};
+use super::{Shared, connection, record, stream};
 use crate::drain::Draining;
 use crate::model::HostName;
 use crate::snapshot::{Handshake, HostTls, Policy, Rejection};
@@ -33,36 +33,16 @@ enum Alert {
 /// How long, and for how many bytes, a client that was refused may go on sending.
 const LINGER: (Duration, u64) = (Duration::from_secs(1), 256 << 10);
 
-/// Serves a connection of a TLS listener.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place: Place, draining: Draining) {
-    let shared = place.shared.clone();
-    let deadline = Instant::now() + shared.settings.handshake_timeout;
-    // One deadline over both halves; boxed, so that its state does not stay with the connection.
-    let accepted = match timeout_at(deadline, Box::pin(accept(stream, peer, &place))).await {
-        Ok(Some(accepted)) => accepted,
-        Ok(None) => return,
-        Err(_) => {
-            shared.metrics.handshakes.timeout.inc();
-            tracing::debug!(%peer, "the TLS handshake took too long");
-            return;
-        }
-    };
-    let Accepted { host, sni, mut stream } = accepted;
-    let session = stream.get_ref().1;
-    let http2 = session.alpn_protocol() == Some(b"h2");
-    let tls = established(session, sni);
-    completed(&shared, &host, &tls);
+/// Serves a connection of an HTTPS listener.
+pub(super) async fn serve_https(stream: TcpStream, peer: SocketAddr, port: u16, place: Place, draining: Draining) {
+    let Some(accepted) = secure(stream, peer, &place, Offer::OfHost).await else { return };
+    let Accepted { host, stream, tls } = accepted;
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let alerts = matches!(&host.policy, Policy::Require(auth) if auth.alerts());
     let downstream = Downstream::new(peer, port, Some(tls), place, draining);
-    if alerts
-        && let Err(lost) = downstream.standing(&host)
-        && let Some(tls) = &downstream.tls
-    {
+    if alerts && let Err(lost) = downstream.standing(&host) {
         // The chain of a resumed session was judged in another handshake.
-        shared.metrics.handshakes.refused.inc();
-        refused(&shared, &lost, &host, peer, tls);
-        let _ = timeout(LINGER.0, stream.shutdown()).await;
-        linger(stream.into_inner().0).await;
+        turn_away(&downstream, &host, &lost, stream).await;
         return;
     }
     let downstream = downstream.watched(&host);
@@ -73,14 +53,66 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, port: u16, place:
     }
 }
 
+/// Serves a connection of a listener for TLS streams. There is no answer that could say why a client is refused, so whatever
+/// the policy wants refused clients to get, they get an alert or are closed.
+pub(super) async fn serve_stream(stream: TcpStream, peer: SocketAddr, port: u16, place: Place, draining: Draining) {
+    let Some(accepted) = secure(stream, peer, &place, Offer::Nothing).await else { return };
+    let Accepted { host, stream, tls } = accepted;
+    let downstream = Downstream::new(peer, port, Some(tls), place, draining);
+    if let Err(lost) = downstream.standing(&host) {
+        turn_away(&downstream, &host, &lost, stream).await;
+        return;
+    }
+    if let Some(lost) = downstream.observed(&host) {
+        record::stream_observed(&downstream, &lost);
+    }
+    let downstream = downstream.watched(&host);
+    stream::serve_tls(stream, port, downstream).await;
+}
+
+/// Closes a connection whose handshake has succeeded, because its client is not let in.
+async fn turn_away(downstream: &Downstream, host: &HostTls, lost: &Lost, mut stream: Box<TlsStream<TcpStream>>) {
+    let shared = downstream.shared();
+    shared.metrics.handshakes.refused.inc();
+    if let Some(tls) = &downstream.tls {
+        refused(shared, lost, host, downstream.peer, tls);
+    }
+    let _ = timeout(LINGER.0, stream.shutdown()).await;
+    linger(stream.into_inner().0).await;
+}
+
+/// Which application protocols a handshake offers (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offer {
+    /// None, and whatever the client offers is passed over: what a stream carries is the upstream's business.
+    Nothing,
+    /// What the host has.
+    OfHost,
+}
+
+/// Makes the handshake within its deadline. `None` where it failed, which has been logged.
+async fn secure(stream: TcpStream, peer: SocketAddr, place: &Place, offer: Offer) -> Option<Accepted> {
+    let shared = &place.shared;
+    let deadline = Instant::now() + shared.settings.handshake_timeout;
+    // One deadline over both halves; boxed, so that its state does not stay with the connection.
+    let Ok(accepted) = timeout_at(deadline, Box::pin(accept(stream, peer, shared, offer))).await else {
+        shared.metrics.handshakes.timeout.inc();
+        tracing::debug!(%peer, "the TLS handshake took too long");
+        return None;
+    };
+    let accepted = accepted?;
+    completed(shared, &accepted.host, &accepted.tls);
+    Some(accepted)
+}
+
 /// A connection after its handshake.
 struct Accepted {
     /// What the handshake was made under.
     host: Arc<HostTls>,
-    /// The host that the client named, or is taken to have named.
-    sni: HostName,
     /// Boxed: it is moved on its way into the connection, and the task keeps room for each place: 2.7 KiB per connection.
     stream: Box<TlsStream<TcpStream>>,
+    /// The host that the client named, or is taken to have named, and what it sent.
+    tls: Tls,
 }
 
 /// What the finished handshake tells about the client.
@@ -126,8 +158,7 @@ fn failure(error: &io::Error) -> Handshake {
 }
 
 /// Handshakes under the settings of the host that the client names. `None` where that failed, which has been logged.
-async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<Accepted> {
-    let shared = &place.shared;
+async fn accept(stream: TcpStream, peer: SocketAddr, shared: &Shared, offer: Offer) -> Option<Accepted> {
     let counters = &shared.metrics.handshakes;
     let failed = |error: io::Error| {
         counters.failed.inc();
@@ -163,6 +194,7 @@ async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<Ac
         return None;
     };
     let config = match &host.server {
+        Ok(config) if offer == Offer::Nothing => Arc::new(without_protocols(config)),
         Ok(config) => config.clone(),
         Err(invalid) => {
             counters.unusable.inc();
@@ -173,7 +205,10 @@ async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<Ac
         }
     };
     match start.into_stream(config).into_fallible().await {
-        Ok(stream) => Some(Accepted { host, sni, stream: Box::new(stream) }),
+        Ok(stream) => {
+            let tls = established(stream.get_ref().1, sni);
+            Some(Accepted { host, stream: Box::new(stream), tls })
+        }
         Err((error, stream)) => {
             match rejection(&error) {
                 Some(Rejection { chain, refusal }) => {
@@ -190,6 +225,13 @@ async fn accept(stream: TcpStream, peer: SocketAddr, place: &Place) -> Option<Ac
             None
         }
     }
+}
+
+/// The same handshake without application protocols: a client that offers others would be refused.
+fn without_protocols(config: &ServerConfig) -> ServerConfig {
+    let mut config = config.clone();
+    config.alpn_protocols.clear();
+    config
 }
 
 /// Counts a handshake that ended before it was completed, at the host that it was for.

@@ -7,13 +7,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
+use prometheus_client::metrics::gauge::Gauge;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::downstream::Downstream;
 use super::sources::Source;
-use super::{Shared, connection, forwarded, handshake, proxy_protocol};
+use super::{Shared, connection, forwarded, handshake, proxy_protocol, stream};
 use crate::drain::Draining;
+use crate::metrics::Metrics;
 
 /// Connections that the kernel queues before we accept them; it caps the number at `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
@@ -21,18 +24,52 @@ const BACKLOG: i32 = 4096;
 /// Pauses after an accept that failed for want of file descriptors or memory: they do not come back within microseconds.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    Http,
+    Https,
+    StreamTcp,
+    StreamTls,
+}
+
+impl Service {
+    fn gauge(self, metrics: &Metrics) -> &Gauge {
+        let connections = &metrics.connections;
+        match self {
+            Self::Http => &connections.http,
+            Self::Https => &connections.https,
+            Self::StreamTcp => &connections.stream_tcp,
+            Self::StreamTls => &connections.stream_tls,
+        }
+    }
+
+    /// Serves a connection, in a task of its own: what each service keeps of it has its own size.
+    fn start(self, stream: TcpStream, peer: SocketAddr, port: u16, place: Place, draining: Draining) {
+        match self {
+            Self::Http => tokio::spawn(connection::serve_plaintext(stream, peer, port, place, draining)),
+            Self::Https => tokio::spawn(handshake::serve_https(stream, peer, port, place, draining)),
+            Self::StreamTcp => {
+                let downstream = Arc::new(Downstream::new(peer, port, None, place, draining));
+                tokio::spawn(stream::serve_tcp(stream, port, downstream))
+            }
+            Self::StreamTls => tokio::spawn(handshake::serve_stream(stream, peer, port, place, draining)),
+        };
+    }
+}
+
 /// A bound socket.
 #[derive(Debug)]
 pub(super) struct Listener {
     address: SocketAddr,
     /// Whether connections begin with a header of the PROXY protocol.
     proxy_protocol: bool,
+    pub(super) service: Service,
     socket: TcpListener,
-    tls: bool,
 }
 
 impl Listener {
-    pub(super) fn bind(address: SocketAddr, tls: bool) -> io::Result<Self> {
+    pub(super) fn bind(address: SocketAddr, service: Service) -> io::Result<Self> {
         let bind = || {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_reuse_address(true)?; // a restart must not wait for the old process's TIME_WAIT
@@ -40,7 +77,7 @@ impl Listener {
             socket.bind(&address.into())?;
             socket.listen(BACKLOG)?;
             let socket = TcpListener::from_std(socket.into())?;
-            Ok(Self { address: socket.local_addr()?, proxy_protocol: false, socket, tls })
+            Ok(Self { address: socket.local_addr()?, proxy_protocol: false, service, socket })
         };
         bind().map_err(|error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
     }
@@ -102,8 +139,7 @@ impl Listener {
     ) {
         // Without it a response's last piece waits for the client's delayed ACK. It fails only on a socket that is gone.
         let _ = stream.set_nodelay(true);
-        let mut place = Place { _permit: permit, shared: shared.clone(), source: None, tls: self.tls };
-        place.gauge().inc();
+        let mut place = Place::new(permit, self.service.gauge(&shared.metrics).clone(), shared.clone());
         let draining = draining.clone();
         let (peer, port) = (canonical(peer), self.address.port());
         if shared.shedding.load(Ordering::Relaxed) {
@@ -111,17 +147,13 @@ impl Listener {
             return;
         }
         if self.proxy_protocol {
-            tokio::spawn(announced(stream, peer, port, place, draining));
+            tokio::spawn(announced(stream, peer, port, place, (self.service, draining)));
             return;
         }
         if !place.admits(peer) {
             return;
         }
-        if self.tls {
-            tokio::spawn(handshake::serve(stream, peer, port, place, draining));
-        } else {
-            tokio::spawn(connection::serve_plaintext(stream, peer, port, place, draining));
-        }
+        self.service.start(stream, peer, port, place, draining);
     }
 }
 
@@ -130,7 +162,13 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// Serves a connection that begins with a header of the PROXY protocol, as one of the client that the header names.
-async fn announced(mut stream: TcpStream, peer: SocketAddr, port: u16, mut place: Place, draining: Draining) {
+async fn announced(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    port: u16,
+    mut place: Place,
+    (service, draining): (Service, Draining),
+) {
     let settings = &place.shared.settings;
     let refused = &place.shared.metrics.refused_connections;
     if forwarded::Word::of(peer.ip(), &settings.trusted_addresses) == forwarded::Word::Distrusted {
@@ -151,26 +189,28 @@ async fn announced(mut stream: TcpStream, peer: SocketAddr, port: u16, mut place
     if !place.admits(client) {
         return;
     }
-    if place.tls {
-        handshake::serve(stream, client, port, place, draining).await;
-    } else {
-        connection::serve_plaintext(stream, client, port, place, draining).await;
-    }
+    service.start(stream, client, port, place, draining);
 }
 
 /// A connection's place among those that its listener may have open. Given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
+    gauge: Gauge,
     pub(super) shared: Arc<Shared>,
     /// Where it counts for its source.
     source: Option<Source>,
-    tls: bool,
 }
 
 impl Place {
+    /// A place that counts in `gauge`.
+    pub(super) fn new(permit: OwnedSemaphorePermit, gauge: Gauge, shared: Arc<Shared>) -> Self {
+        gauge.inc();
+        Self { _permit: permit, gauge, shared, source: None }
+    }
+
     /// Counts the connection for the source of `client`; false where that has as many as it may.
-    fn admits(&mut self, client: SocketAddr) -> bool {
+    pub(super) fn admits(&mut self, client: SocketAddr) -> bool {
         let settings = &self.shared.settings;
         let most = settings.max_connections_per_source;
         if most == 0 || forwarded::Word::of(client.ip(), &settings.trusted_addresses) == forwarded::Word::Trusted {
@@ -193,16 +233,11 @@ impl Place {
             tracing::warn!("connection refused: {why}, client: {}", peer.ip());
         }
     }
-
-    fn gauge(&self) -> &prometheus_client::metrics::gauge::Gauge {
-        let connections = &self.shared.metrics.connections;
-        if self.tls { &connections.https } else { &connections.http }
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.gauge().dec();
+        self.gauge.dec();
         if let Some(source) = self.source {
             self.shared.sources.leave(source);
         }

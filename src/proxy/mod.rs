@@ -1,7 +1,9 @@
-//! The data plane: HTTP over TLS in, HTTP/1.1 out, and between the two the question whether the client may.
+//! The data plane: HTTP over TLS in, HTTP/1.1 out, and between the two the question whether the client may. Streams of TCP,
+//! TLS and UDP are carried as they are.
 //!
 //! ```text
 //! listener ─► handshake ─► connection ─► request: host ─► authorize ─► route ─► forward ─► access log
+//!                     └──► stream: route ─► connect ─► tunnel ─► access log
 //! ```
 //! It reads [`Snapshot`](crate::snapshot::Snapshot)s and knows neither where they come from nor Kubernetes. A snapshot is
 //! loaded once per handshake and once per request, never held across an await: a connection lives through any number.
@@ -40,6 +42,7 @@ mod settings;
 mod socket;
 mod sources;
 mod standing;
+mod stream;
 mod streams;
 mod trial;
 mod tunnel;
@@ -61,10 +64,12 @@ use crate::audit::Audit;
 use crate::drain::Draining;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::model::StreamPorts;
 use crate::snapshot::Current;
-use listener::Listener;
+use listener::{Listener, Service};
 use live::Live;
 use sources::Sources;
+use stream::UdpListener;
 
 /// How often idle upstream connections are looked through for closed and old ones.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -74,6 +79,7 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub struct Proxy {
     listeners: Vec<Listener>,
     shared: Arc<Shared>,
+    udp: Vec<UdpListener>,
 }
 
 /// What every connection needs.
@@ -98,20 +104,45 @@ impl Proxy {
     /// # Errors
     /// When an address cannot be bound; the error names it.
     pub fn bind(settings: Settings, current: Arc<Current>, log: Log, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let http = settings.http.iter().map(|address| Listener::bind(*address, false));
-        let https = settings.https.iter().map(|address| Listener::bind(*address, true));
-        let announced = |(address, tls)| Listener::bind(address, tls).map(Listener::with_proxy_protocol);
-        let http_announced = settings.http_proxy_protocol.iter().map(|address| (*address, false));
-        let https_announced = settings.https_proxy_protocol.iter().map(|address| (*address, true));
-        let listeners = http.chain(https).chain(http_announced.chain(https_announced).map(announced));
-        let listeners = listeners.collect::<io::Result<_>>()?;
-        Ok(Self { listeners, shared: Arc::new(Shared::new(current, log, metrics, settings)) })
+        let bind = |addresses: &[SocketAddr], service| {
+            addresses.iter().map(|address| Listener::bind(*address, service)).collect::<io::Result<Vec<_>>>()
+        };
+        let announced = |addresses: &[SocketAddr], service| {
+            bind(addresses, service).map(|listeners| listeners.into_iter().map(Listener::with_proxy_protocol).collect())
+        };
+        let listeners = [
+            bind(&settings.http, Service::Http)?,
+            bind(&settings.https, Service::Https)?,
+            announced(&settings.http_proxy_protocol, Service::Http)?,
+            announced(&settings.https_proxy_protocol, Service::Https)?,
+            bind(&settings.stream_tcp, Service::StreamTcp)?,
+            bind(&settings.stream_tls, Service::StreamTls)?,
+        ];
+        let listeners = listeners.into_iter().flatten().collect();
+        let udp = settings.stream_udp.iter().map(|at| UdpListener::bind(*at)).collect::<io::Result<_>>()?;
+        let proxy = Self { listeners, shared: Arc::new(Shared::new(current, log, metrics, settings)), udp };
+        let StreamPorts { tcp, tls, .. } = proxy.stream_ports();
+        match tcp.intersection(&tls).next() {
+            None => Ok(proxy),
+            // A rule names a port alone: nobody could tell whether it is for TLS.
+            Some(both) => {
+                let message = format!("port {both} cannot be both for plain TCP streams and for TLS streams");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+            }
+        }
     }
 
-    /// The addresses that were bound: those of `settings.http`, `https`, `http_proxy_protocol` and
-    /// `https_proxy_protocol`, in this order.
+    /// The addresses that were bound: those of `settings.http`, `https`, `http_proxy_protocol`, `https_proxy_protocol`,
+    /// `stream_tcp`, `stream_tls` and `stream_udp`, in this order.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::address).collect()
+        self.listeners.iter().map(Listener::address).chain(self.udp.iter().map(UdpListener::address)).collect()
+    }
+
+    /// The ports that were bound for streams.
+    pub fn stream_ports(&self) -> StreamPorts {
+        let of = |service| self.listeners.iter().filter(|l| l.service == service).map(|l| l.address().port()).collect();
+        let udp = self.udp.iter().map(|listener| listener.address().port()).collect();
+        StreamPorts { tcp: of(Service::StreamTcp), tls: of(Service::StreamTls), udp }
     }
 
     /// What it was bound with.
@@ -129,6 +160,9 @@ impl Proxy {
             tokio::spawn(memory::watch(Arc::downgrade(&self.shared)));
         }
         for listener in self.listeners {
+            tasks.spawn(listener.run(self.shared.clone(), draining.clone()));
+        }
+        for listener in self.udp {
             tasks.spawn(listener.run(self.shared.clone(), draining.clone()));
         }
         drop(draining);

@@ -36,6 +36,25 @@ pub(super) fn observed(snapshot: &Snapshot, exchange: &Exchange, error: &ProxyEr
     tell(snapshot, exchange, Action::Observed, reason, error);
 }
 
+/// Records a stream that is served although `lost` is wrong with its client: its host's policy is in the mode `Observe`. Logs it
+/// unless the like was logged often of late.
+pub(super) fn stream_observed(downstream: &Downstream, lost: &Lost) {
+    let Some(tls) = &downstream.tls else { return };
+    let shared = downstream.shared();
+    let reason = lost.reason();
+    shared.metrics.client_auth_observed.count(reason);
+    let snapshot = shared.current.load();
+    count(&snapshot, downstream, Some(&tls.sni), |stats| stats.observed(reason));
+    let entry = entry(&snapshot, downstream, Some(&tls.sni), reason, lost);
+    if shared.audit.tell(&Entry { action: Action::Observed, ..entry }) {
+        tracing::info!(
+            "would be refused, but is observed only: {lost}, client: {}, sni: \"{}\"",
+            downstream.peer.ip(),
+            tls.sni
+        );
+    }
+}
+
 /// Records a connection that is closed because its client is not let in to `host` any more.
 pub(super) fn closed(shared: &Shared, downstream: &Downstream, host: &HostName, lost: &Lost) {
     let reason = lost.reason();

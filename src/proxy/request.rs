@@ -1,6 +1,7 @@
 //! A request from top to bottom.
 
 use std::cell::Cell;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -38,11 +39,16 @@ pub(super) fn serve(
     let mut exchange = Exchange::new(downstream, &request);
     let (parts, body) = request.into_parts();
     let routed = route(&mut exchange, parts, Received::Head(body));
+    answer(exchange, routed)
+}
+
+/// Does what was decided about a request.
+#[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, as passed and as used")]
+fn answer(
+    mut exchange: Box<Exchange>,
+    routed: Result<Routed, ProxyError>,
+) -> impl Future<Output = Result<Response<ResponseBody>, NoAnswer>> + Send {
     async move {
-        let routed = match routed {
-            Ok(Routed::Read(unread)) => Box::pin(route_with_body(&mut exchange, unread)).await,
-            routed => routed,
-        };
         let mut response = match routed {
             Ok(Routed::Forward { deadlines, first, request, upload, upstream }) => {
                 let answer = forward(&mut exchange, (&upstream, first), request, upload.as_deref(), deadlines).await;
@@ -52,8 +58,7 @@ pub(super) fn serve(
                 // Boxed, because its state is large and rarely needed.
                 Box::pin(upgrade::websocket(exchange, downstream, request, (upstream, first), timeouts)).await
             }
-            // A body is read once.
-            Ok(Routed::Read(_)) => failed(exchange, &ProxyError::NotFound),
+            Ok(Routed::Read(unread)) => return answer_with_body(exchange, unread).await,
             Err(error) if error.is_silent() => return Err(silenced(exchange, &error)),
             Err(error) => failed(exchange, &error),
         };
@@ -127,14 +132,24 @@ impl Received {
     }
 }
 
-/// Reads the body of a request, then decides about it.
-async fn route_with_body(exchange: &mut Exchange, unread: Box<Unread>) -> Result<Routed, ProxyError> {
-    let Unread { body, kind, parts } = *unread;
-    let settings = &exchange.downstream.shared().settings;
-    let most = settings.max_body_size.map_or(MAX_READ, |most| most.min(MAX_READ));
-    let body = read(body, most, settings.body_timeout).await?;
-    let form = Form::parse(&kind, &body);
-    route(exchange, parts, Received::Whole(body, form))
+/// Reads the body of a request, then decides about it. Boxed, because its state is rarely needed.
+fn answer_with_body(
+    mut exchange: Box<Exchange>,
+    unread: Box<Unread>,
+) -> Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, NoAnswer>> + Send>> {
+    Box::pin(async move {
+        let Unread { body, kind, parts } = *unread;
+        let settings = &exchange.downstream.shared().settings;
+        let most = settings.max_body_size.map_or(MAX_READ, |most| most.min(MAX_READ));
+        let routed = match read(body, most, settings.body_timeout).await {
+            Ok(body) => {
+                let form = Form::parse(&kind, &body);
+                route(&mut exchange, parts, Received::Whole(body, form))
+            }
+            Err(error) => Err(error),
+        };
+        answer(exchange, routed).await
+    })
 }
 
 /// The decisions, all of them from one snapshot and without waiting: for whom, whether, and where to.

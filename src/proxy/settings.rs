@@ -50,6 +50,12 @@ pub struct Settings {
     pub memory_limit: Option<u64>,
     /// Between two writes to a downstream that takes nothing; default 60 s (nginx `send_timeout`).
     pub send_timeout: Duration,
+    /// Listeners for plain TCP streams.
+    pub stream_tcp: Vec<SocketAddr>,
+    /// Listeners for TLS streams: TLS ends here.
+    pub stream_tls: Vec<SocketAddr>,
+    /// Listeners for UDP.
+    pub stream_udp: Vec<SocketAddr>,
     /// How long what is under way may take to finish on a connection whose client is not let in any more; default 10 s.
     pub trust_grace: Duration,
     /// Proxies in front of us (APISIX `apisix.trusted_addresses`). They are believed about who their clients are, and
@@ -79,6 +85,9 @@ impl Default for Settings {
             max_connections_per_source: 8_192,
             memory_limit: None,
             send_timeout: minute,
+            stream_tcp: Vec::new(),
+            stream_tls: Vec::new(),
+            stream_udp: Vec::new(),
             trust_grace: Duration::from_secs(10),
             trusted_addresses: Vec::new(),
         }

@@ -49,6 +49,16 @@ pub(super) fn standing(host: &HostTls, client: Option<&Tls>, now: UnixTime, allo
     }
 }
 
+/// Why `client` would not be let in to `host` at the time `now`, were its policy not in the mode `Observe`.
+pub(super) fn observed(host: &HostTls, client: &Tls, now: UnixTime) -> Option<Lost> {
+    match &host.policy {
+        Policy::Require(auth) if auth.settings.mode == Mode::Observe => {
+            client.judge(auth, now).outcome.as_ref().err().cloned().map(Lost::Refused)
+        }
+        _ => None,
+    }
+}
+
 impl Lost {
     /// The reason, for metrics and the audit log.
     pub(super) fn reason(&self) -> Reason {

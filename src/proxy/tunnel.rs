@@ -15,8 +15,8 @@ use crate::alarm::Alarm;
 const SIZES: (usize, usize) = (1 << 10, 16 << 10);
 
 /// Copies until both sides have ended, one has failed, or nothing has moved for `idle` (nginx closes WebSockets by its read
-/// timeout too). `bytes` counts what went downstream.
-pub(super) async fn run<D, U>(mut down: D, mut up: U, idle: Duration, bytes: &mut u64) -> io::Result<()>
+/// timeout too). What has moved until then is in `moved`.
+pub(super) async fn run<D, U>(mut down: D, mut up: U, idle: Duration, moved: &mut Moved) -> io::Result<()>
 where
     D: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
@@ -27,7 +27,7 @@ where
         let before = (upward.moved, downward.moved);
         let sent = upward.poll(cx, &mut down, &mut up)?;
         let received = downward.poll(cx, &mut up, &mut down)?;
-        *bytes = downward.moved;
+        *moved = Moved { received: upward.moved, sent: downward.moved };
         if sent.is_ready() && received.is_ready() {
             return Poll::Ready(Ok(()));
         }
@@ -37,6 +37,15 @@ where
         alarm.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     })
     .await
+}
+
+/// Bytes that have gone through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// From the downstream.
+    pub(super) received: u64,
+    /// To the downstream.
+    pub(super) sent: u64,
 }
 
 /// One of the two directions.
@@ -119,8 +128,8 @@ mod tests {
         let (mut client, down) = duplex(100);
         let (mut server, up) = duplex(100);
         let tunnel = tokio::spawn(async move {
-            let mut bytes = 0;
-            run(down, up, Duration::from_secs(1), &mut bytes).await.map(|()| bytes)
+            let mut moved = Moved::default();
+            run(down, up, Duration::from_secs(1), &mut moved).await.map(|()| moved)
         });
         let echo = tokio::spawn(async move {
             let (mut read, mut write) = tokio::io::split(&mut server);
@@ -139,13 +148,26 @@ mod tests {
         );
         assert_eq!(received, sent);
         echo.await.unwrap();
-        assert_eq!(tunnel.await.unwrap().unwrap(), 200_000);
+        assert_eq!(tunnel.await.unwrap().unwrap(), Moved { received: 200_000, sent: 200_000 });
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_tunnel_is_closed() {
         let ((_client, down), (_server, up)) = (duplex(100), duplex(100));
-        let error = run(down, up, Duration::from_secs(1), &mut 0).await.unwrap_err();
+        let error = run(down, up, Duration::from_secs(1), &mut Moved::default()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_stops_the_writer() {
+        let (mut client, down) = duplex(100);
+        let (_server, up) = duplex(100);
+        let tunnel = tokio::spawn(async move { run(down, up, Duration::from_secs(100), &mut Moved::default()).await });
+        let mut written = 0;
+        while let Ok(now) = tokio::time::timeout(Duration::from_secs(10), client.write(&[0; 1000])).await {
+            written += now.unwrap();
+        }
+        assert!(written <= 100 + SIZES.1 + 100, "{written}");
+        assert_eq!(tunnel.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -12,9 +12,10 @@ use super::connect::connect;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::name_host;
+use super::headers;
 use super::request::{answered, failed};
 use super::response::ResponseBody;
-use super::{headers, tunnel};
+use super::tunnel::{self, Moved};
 use crate::body::Body;
 use crate::model::Timeouts;
 use crate::snapshot::Upstream;
@@ -69,10 +70,12 @@ pub(super) async fn websocket(
         let (Ok(downstream), Ok(upstream)) = tokio::join!(downstream, upstream) else { return };
         let idle = timeouts.read.max(timeouts.send);
         let (down, up) = (TokioIo::new(downstream), TokioIo::new(upstream));
+        let mut moved = Moved::default();
         exchange.complete = tokio::select! {
-            ended = tunnel::run(down, up, idle, &mut exchange.bytes) => ended.is_ok(),
+            ended = tunnel::run(down, up, idle, &mut moved) => ended.is_ok(),
             () = exchange.downstream.distrusted() => false,
         };
+        exchange.bytes = moved.sent;
     });
     Response::from_parts(parts, ResponseBody::none())
 }

@@ -1,8 +1,10 @@
 //! A snapshot as text: sorted, without key material, for golden tests and the debug page.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::{Policy, Snapshot};
+use super::{Backends, Policy, Snapshot, StreamKey, StreamRoute, Upstream};
 
 /// A snapshot in words. Equal snapshots, with their endpoints in equal health, give equal dumps.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -11,6 +13,8 @@ pub struct Dump {
     pub health: Vec<String>,
     /// `host path -> route` lines with methods and weighted endpoints.
     pub routes: Vec<String>,
+    /// `port -> rule endpoints` lines.
+    pub streams: Vec<String>,
     /// `host -> object policy` lines.
     pub tls: Vec<String>,
 }
@@ -21,18 +25,13 @@ impl Snapshot {
         let mut routes = Vec::new();
         for (host, table) in self.routes.iter() {
             for (path, route) in table.iter() {
-                let backends: Vec<_> = route
-                    .backends
-                    .iter()
-                    .map(|(upstream, weight)| {
-                        let endpoints: Vec<_> =
-                            upstream.nodes().iter().map(|node| node.endpoint.address.to_string()).collect();
-                        format!("{weight}*{}[{}]", upstream.name, endpoints.join(","))
-                    })
-                    .collect();
-                routes.push(format!("{host} {path} -> {} {}", route.name, backends.join(" ")));
+                routes.push(format!("{host} {path} -> {} {}", route.name, describe(&route.backends)));
             }
         }
+        let stream = |(key, route): (StreamKey, &Arc<StreamRoute>)| {
+            format!("{key} -> {} {}", route.name, describe(&route.backends))
+        };
+        let mut streams: Vec<_> = self.streams.iter().map(stream).collect();
         let mut tls: Vec<_> = self
             .tls
             .iter()
@@ -58,7 +57,17 @@ impl Snapshot {
             .collect();
         health.sort();
         routes.sort();
+        streams.sort();
         tls.sort();
-        Dump { health, routes, tls }
+        Dump { health, routes, streams, tls }
     }
+}
+
+/// Weighted upstreams with their endpoints.
+fn describe(backends: &Backends) -> String {
+    let upstream = |(upstream, weight): (&Upstream, u64)| {
+        let endpoints: Vec<_> = upstream.nodes().iter().map(|node| node.endpoint.address.to_string()).collect();
+        format!("{weight}*{}[{}]", upstream.name, endpoints.join(","))
+    };
+    backends.iter().map(upstream).collect::<Vec<_>>().join(" ")
 }

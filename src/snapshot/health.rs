@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use self::counts::Counts;
 use super::endpoint::{Endpoint, Transport};
+use super::upstream_tls::ClientTls;
 use crate::model::{Criteria, HealthCheck, Sign, Thresholds};
 
 /// What makes two checks the same: they share what they find out, whatever the number of routes and snapshots.
@@ -21,6 +22,8 @@ pub struct CheckId {
     pub check: Arc<HealthCheck>,
     /// The `Host` that the upstream is always sent, where it is.
     pub host: Option<HeaderValue>,
+    /// How TLS is spoken in checks; `None` where it is not.
+    pub tls: Option<Arc<ClientTls>>,
     /// The upstream as logs and metrics call it.
     pub upstream: Arc<str>,
 }

@@ -16,6 +16,7 @@ mod latency;
 mod rejection;
 mod request_facts;
 mod routes;
+mod streams;
 mod tls;
 mod under_way;
 mod upstream;
@@ -39,6 +40,7 @@ pub use http2::{Http2, Http2Answer, Multiplexed, Room, Stream, Turn};
 pub use rejection::Rejection;
 pub use request_facts::RequestFacts;
 pub use routes::{HostRoutes, Mismatch, Route, RouteStats};
+pub use streams::{Carrier, StreamEnd, StreamKey, StreamRoute, StreamStats, StreamTable};
 pub use tls::{HostTls, Inputs, Policy, ServerCertificate, dashed, identity_headers};
 pub use under_way::UnderWay;
 pub use upstream::{Backends, Host, Node, Upstream};
@@ -58,6 +60,8 @@ pub struct Snapshot {
     pub identity_headers: Arc<[Arc<str>]>,
     /// Routes by host.
     pub routes: HostTable<HostRoutes>,
+    /// Rules for TCP, TLS and UDP by port.
+    pub streams: StreamTable,
     /// Counters of every pattern in `tls`, filled by [`Snapshot::carry_stats`].
     pub stats: HostTable<Arc<HostStats>>,
     /// TLS by host.
@@ -73,6 +77,8 @@ pub struct Carried {
     pub health: HashMap<CheckId, Watched>,
     /// Counters by route name.
     pub stats: HashMap<Arc<str>, Arc<RouteStats>>,
+    /// Counters of rules for streams by name.
+    pub stream_stats: HashMap<Arc<str>, Arc<StreamStats>>,
 }
 
 impl Snapshot {

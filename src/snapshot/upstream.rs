@@ -426,7 +426,7 @@ mod tests {
     /// The upstream with its endpoints watched.
     fn watched(mut upstream: Upstream) -> (Upstream, Vec<Arc<Target>>) {
         let check = HealthCheck { active: ActiveCheck::default(), passive: None };
-        let id = CheckId { check: Arc::new(check), host: None, upstream: "a".into() };
+        let id = CheckId { check: Arc::new(check), host: None, tls: None, upstream: "a".into() };
         let mut watched = Watched::new(&id, None);
         let mut targets = Vec::new();
         for node in &mut upstream.nodes {
@@ -548,7 +548,7 @@ mod tests {
         let mut upstream = weighted(&[(1, 0), (1, 0)]);
         let now = Instant::now();
         for (passive, healthy) in [(None, true), (Some(Criteria::passive()), false)] {
-            let id = CheckId { check: check(passive), host: None, upstream: "a".into() };
+            let id = CheckId { check: check(passive), host: None, tls: None, upstream: "a".into() };
             let mut watched = Watched::new(&id, None);
             let node = &mut upstream.nodes[0];
             let target = watched.watch(&node.endpoint, HeaderValue::from_static("a"), None);

@@ -1,8 +1,10 @@
 //! What an APISIX user relies on, M1 to M20. Where APISIX's answer and a better one differ, docs/architecture.md has decided.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use portcullis::model::Kind;
+use portcullis::proxy::Settings;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 
@@ -370,18 +372,42 @@ async fn m15_secrets_may_come_later_and_change_without_a_lost_connection() {
 }
 
 #[tokio::test]
-async fn m16_stream_routes_are_refused_by_name() {
-    let stage = Stage::new([]).await;
+async fn m16_streams_over_tls_ask_for_certificates_too() {
+    let loopback = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+    let settings = Settings {
+        http: loopback.clone(),
+        https: loopback.clone(),
+        stream_tcp: loopback.clone(),
+        stream_tls: loopback,
+        ..Settings::default()
+    };
+    let stage = Stage::with(settings, [client_tls("m16", &[HOST], trusts("clients"))]).await;
+    let rule = |name: &str, port: u16| {
+        json!({
+            "name": name, "protocol": "TCP", "match": {"ingressPort": port},
+            "backend": {"serviceName": "upstream", "servicePort": 80},
+        })
+    };
+    let [plain, secure] = stage.streams[..] else { panic!("two ports") };
     stage.apply([json!({
         "apiVersion": "apisix.apache.org/v2", "kind": "ApisixRoute",
         "metadata": {"name": "stream", "namespace": "default"},
-        "spec": {"stream": [{
-            "name": "s", "protocol": "TCP", "match": {"ingressPort": 9100},
-            "backend": {"serviceName": "upstream", "servicePort": 80},
-        }]},
+        "spec": {"stream": [rule("secure", secure.port()), rule("closed", stage.https.port())]},
     })]);
     let problems = stage.problems_of(Kind::ApisixRoute, "stream");
-    assert!(problems[0].starts_with("spec.stream"), "{problems:?}");
+    assert!(problems.len() == 1 && problems[0].contains("is not opened"), "{problems:?}");
+    for (version, alpn) in ways() {
+        for (certificate, served) in
+            [(None, false), (Some(PKI.others.client()), false), (Some(PKI.clients.client()), true)]
+        {
+            let status = Attacker::new(version, alpn, certificate.as_ref()).status(secure, HOST, HOST).await;
+            assert_eq!(status, served.then_some(200), "{version:?} {alpn}");
+        }
+    }
+    let seen = stage.upstream.seen().len();
+    assert_eq!(Connection::plain(plain).await.status(HOST, "/").await, None, "the rule is not on the plain port");
+    assert_eq!(Connection::plain(secure).await.status(HOST, "/").await, None, "nor is it reached without TLS");
+    assert_eq!(stage.upstream.seen().len(), seen);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use portcullis::compile::{Context, ObjectReport, Report, TlsContext, compile};
 use portcullis::drain::{self, Drain};
+use portcullis::health;
 use portcullis::log::{Format, Log};
 use portcullis::metrics::Metrics;
 use portcullis::model::{Kind, ObjectKey, ObjectRef, SourceId};
@@ -33,6 +34,8 @@ pub(crate) struct Stage {
     pub(crate) https: SocketAddr,
     metrics: Arc<Metrics>,
     state: Mutex<(World, Report)>,
+    /// What was bound for streams.
+    pub(crate) streams: Vec<SocketAddr>,
     pub(crate) upstream: Recorder,
 }
 
@@ -65,12 +68,14 @@ impl Stage {
         let context = Context {
             class: "apisix".into(),
             controller: "apisix.apache.org/apisix-ingress-controller".into(),
+            stream_ports: Some(proxy.stream_ports()),
             tls: TlsContext::new().unwrap(),
         };
         let state = Mutex::new((World::default(), Report::default()));
-        let (http, https) = (addresses[0], addresses[1]);
-        let stage = Self { context, current, _drain: drain, http, https, metrics, state, upstream };
+        let (http, https, streams) = (addresses[0], addresses[1], addresses[2..].to_vec());
+        let stage = Self { context, current, _drain: drain, http, https, metrics, state, streams, upstream };
         stage.apply(scenery(stage.upstream.address).into_iter().chain(objects));
+        tokio::spawn(health::run(stage.current.clone()));
         tokio::spawn(proxy.run(draining));
         stage
     }

@@ -140,6 +140,18 @@ async fn requests_that_are_reset_once_they_are_served_end_the_connection() {
     range.scene.metric_becomes(FLOOD, 1).await;
 }
 
+/// Each names a field of 4,000 bytes 4,000 times (HPACK's dynamic table): 16 MB for 8 KB.
+#[tokio::test]
+async fn heads_that_grow_when_they_are_decoded_reach_nobody() {
+    let range = Range::new(OK).await;
+    // A literal field that enters the table; its length is an integer of several bytes (RFC 7541 section 5.1).
+    let entered = [&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &[b'x'; 4_000]].concat();
+    let head = [block("GET", &[]), entered, vec![0xbe; 4_000]].concat();
+    flood(&range, &[], |index| frame(HEADERS, END_HEADERS | END_STREAM, 2 * index + 1, &head)).await;
+    range.scene.metric_becomes(HTTP2_LIMIT, 1).await;
+    assert_eq!(range.upstream.connections(), 0);
+}
+
 /// A stream of many small messages is no flood, and neither is a client that measures the way to us.
 #[tokio::test]
 async fn a_busy_client_is_no_flood() {

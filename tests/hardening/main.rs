@@ -21,6 +21,7 @@ mod upstream;
 
 mod access_log;
 mod bodies;
+mod conditions;
 mod desync;
 mod floods;
 mod framing;

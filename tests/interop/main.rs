@@ -1,7 +1,7 @@
 //! Interoperation with the TLS clients that people use: each connects to one host without a certificate, with one of a stranger,
 //! and with a good one, twice each time, and says what it got and whether the second session was resumed.
 //!
-//! Beside them: h2spec, and a WebSocket library as client and upstream.
+//! Beside them: h2spec, slowhttptest, a WebSocket library as client and upstream, and nginx and go-httpbin as upstreams.
 //!
 //! Not part of plain `cargo test`, because it needs the clients: curl, Go, Python, Node, a JDK and `gnutls-cli`. `e2e/run` installs
 //! them and runs `cargo test --test interop`.
@@ -28,6 +28,8 @@ mod upstream;
 
 mod bench;
 mod h2spec;
+mod slowhttptest;
+mod upstreams;
 mod websocket;
 
 use bench::{Bench, Resumes, V12, V13};

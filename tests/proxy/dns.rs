@@ -46,7 +46,12 @@ async fn control(
     wanted: watch::Sender<BTreeSet<Arc<str>>>,
     mut changes: mpsc::Receiver<Change>,
 ) {
-    let context = Context { class: "apisix".into(), controller: "ours".into(), tls: TlsContext::new().unwrap() };
+    let context = Context {
+        class: "apisix".into(),
+        controller: "ours".into(),
+        stream_ports: None,
+        tls: TlsContext::new().unwrap(),
+    };
     loop {
         let compiled = compile(&world, &context, &current.load(), 0);
         current.store(Arc::new(compiled.snapshot));

@@ -9,10 +9,15 @@ use http::{HeaderValue, Response};
 use portcullis::health;
 use portcullis::model::{ActiveCheck, CheckKind, Criteria, HealthCheck, Thresholds};
 use portcullis::snapshot::{Backends, CheckId, Endpoint, Node, Route, Snapshot, Upstream, Watched};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::client::Connection;
+use crate::objects::{reference, route_for_everything, secret};
+use crate::pki::PKI;
 use crate::scene::{Config, Scene, config, endpoint, route};
+use crate::stage::Stage;
+use crate::tls_upstream::{self, certificate, server_tls};
 use crate::upstream::{Recorder, hello, nobody, serve, text};
 
 const SHORT: Duration = Duration::from_millis(10);
@@ -38,7 +43,7 @@ fn once() -> ActiveCheck {
 
 fn id(upstream: &str, active: ActiveCheck, passive: Option<Criteria>) -> CheckId {
     let check = Arc::new(HealthCheck { active, passive });
-    CheckId { check, host: None, upstream: upstream.into() }
+    CheckId { check, host: None, tls: None, upstream: upstream.into() }
 }
 
 /// Looks after `endpoints`, as compilation does.
@@ -246,4 +251,42 @@ async fn what_is_removed_is_not_checked_any_more() {
     let last = checks(&removed);
     checked(&marker, 20).await;
     assert_eq!(checks(&removed), last);
+}
+
+#[tokio::test]
+async fn a_check_of_https_has_the_certificates_of_requests_and_the_name_of_its_host() {
+    let tls = server_tls(&["a.test"], &["http/1.1"], Some(&PKI.clients));
+    let endpoint = tls_upstream::serve(tls, |_| async { Response::new(text("hello")) }).await;
+    let stage = Stage::new([]).await;
+    let ours = PKI.clients.client();
+    stage.apply([certificate("ours", &ours), secret("servers", &[("ca.crt", &PKI.servers.certificate.pem())])]);
+    for (host, strict, healthy) in [("a.test", true, true), ("b.test", true, false), ("b.test", false, true)] {
+        let before = endpoint.seen().len();
+        let settings = json!({
+            "apiVersion": "apisix.apache.org/v2", "kind": "ApisixUpstream",
+            "metadata": {"name": "upstream", "namespace": "default"},
+            "spec": {
+                "scheme": "https", "tlsSecret": reference("ours"), "tlsVerify": {"caSecret": reference("servers")},
+                "healthCheck": {"active": {
+                    "type": "https", "host": host, "strictTLS": strict, "timeout": 30_000_000_000_i64,
+                    "unhealthy": {"tcpFailures": 1},
+                }},
+            },
+        });
+        stage.apply(route_for_everything(endpoint.address).into_iter().chain([settings]));
+        let target = || stage.snapshot().targets().next().cloned().unwrap();
+        let found = || endpoint.seen().len() > before || !target().is_healthy();
+        let wait = async {
+            while !found() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap();
+        assert_eq!(target().is_healthy(), healthy, "{host} {strict}");
+        if healthy {
+            let seen = endpoint.seen().pop().unwrap();
+            assert_eq!((seen.host.as_str(), seen.sni.as_deref()), (host, Some(host)));
+            assert_eq!(seen.client.as_ref(), ours.chain.first());
+        }
+    }
 }

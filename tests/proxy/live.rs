@@ -378,7 +378,7 @@ async fn of_ten_thousand_connections_the_revoked_are_closed_within_a_second() {
         let policy = PKI.clients.revoking(revoked, hour);
         config().tls(host, policy).route(host, route(&[endpoint(upstream.address)]))
     };
-    let scene = with(&[]).start_with(patient());
+    let scene = with(&[]).start_with(Settings { max_connections_per_source: 0, ..patient() });
     let certificates: Vec<_> = (0..ALL).map(|_| PKI.clients.client()).collect();
     let mut clients = Vec::new();
     for (index, certificate) in certificates.iter().enumerate() {

@@ -11,8 +11,8 @@ use portcullis::metrics::Metrics;
 use portcullis::model::{HostPattern, Invalid, Methods, ObjectKey, PathPattern, Protocols, Timeouts};
 use portcullis::proxy::{Proxy, Settings};
 use portcullis::snapshot::{
-    Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, Transport, Upstream, Watched,
-    identity_headers,
+    Backends, Current, Endpoint, HostRoutes, HostTls, Policy, Route, Snapshot, StreamKey, StreamRoute, Transport,
+    Upstream, Watched, identity_headers,
 };
 use rcgen::ExtendedKeyUsagePurpose;
 
@@ -102,6 +102,19 @@ impl Config {
     pub(crate) fn routes(mut self, host: &str, routes: Vec<(&str, Route)>) -> Self {
         let routes = routes.into_iter().map(|(path, route)| (PathPattern::parse(path).unwrap(), Arc::new(route)));
         self.0.routes.insert(&pattern(host), HostRoutes::new(routes));
+        self
+    }
+
+    /// A rule for streams.
+    pub(crate) fn stream(mut self, key: &StreamKey, upstream: Upstream) -> Self {
+        let backends = Backends::new([(upstream, 1)]);
+        let carrier = match key {
+            StreamKey::Tcp(_) => "tcp",
+            StreamKey::Tls(..) => "tls",
+            StreamKey::Udp(_) => "udp",
+        };
+        let route = StreamRoute { backends, name: format!("default/test/{carrier}").into(), stats: Arc::default() };
+        self.0.streams.insert(key, Arc::new(route));
         self
     }
 

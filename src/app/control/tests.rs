@@ -4,7 +4,7 @@ use super::*;
 use crate::compile::TlsContext;
 use crate::model::{
     BackendRef, Data, Granularity, HostPattern, IngressClass, Kind, Meta, Methods, ObjectKey, PathPattern, PortRef,
-    Protocols, Route, Rule, Service, ServiceAddress, TlsHost,
+    Protocol, Protocols, Route, Rule, Service, ServiceAddress, TlsHost,
 };
 use crate::world::{Object, Observed};
 
@@ -26,7 +26,12 @@ const KUBE: SourceId = SourceId::Kubernetes;
 
 impl Bench {
     fn start(world: World) -> Self {
-        let context = Context { class: "apisix".into(), controller: "ours".into(), tls: TlsContext::new().unwrap() };
+        let context = Context {
+            class: "apisix".into(),
+            controller: "ours".into(),
+            stream_ports: None,
+            tls: TlsContext::new().unwrap(),
+        };
         let (changes, receiver) = mpsc::channel(64);
         let current = Arc::new(Current::default());
         let (published_sender, published) = watch::channel(false);
@@ -147,6 +152,7 @@ fn external(name: &str) -> Change {
         backends: vec![BackendRef {
             granularity: Granularity::Endpoint,
             port: PortRef::Number(80),
+            protocol: Protocol::Tcp,
             service: "x".into(),
             weight: 1,
         }],
@@ -160,7 +166,7 @@ fn external(name: &str) -> Change {
         upstreams: vec![],
         websocket: false,
     };
-    let route = Route { class: None, rules: vec![rule] };
+    let route = Route { class: None, rules: vec![rule], streams: vec![] };
     let service = Service { address: ServiceAddress::External(name.into()), ports: vec![] };
     let upsert = |name: &str, object| Change::Upsert { source: KUBE, key: key(name), object };
     Change::Together(vec![

@@ -175,7 +175,7 @@ fn a_node_that_cannot_be_resolved_leaves_the_requests_to_the_others() {
     bench.answer("up.example", Err("has no address".into()));
     assert_eq!(nodes(&bench).len(), 1, "the last address stays");
     let stale = "spec.externalNodes[1].name: `up.example` has no address; its last addresses stay in use";
-    assert_eq!(bench.problems(Kind::ApisixUpstream, "u")[1].2, stale);
+    assert_eq!(bench.problems(Kind::ApisixUpstream, "u")[2].2, stale, "after what is not served");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::Observe;
-use super::service::{is_tcp, number};
+use super::service::{number, protocol};
 use crate::api;
 use crate::model::{EndpointSlice, Invalid, Kind, SlicePort};
 use crate::world::{Object, Observed};
@@ -40,16 +40,18 @@ impl Observe for api::EndpointSlice {
                 addresses.insert(address);
             }
         }
-        let mut tcp = Vec::new();
+        let mut served = Vec::new();
         for (index, port) in ports.unwrap_or_default().into_iter().enumerate() {
-            let api::EndpointPort { name, port, protocol } = port;
+            let api::EndpointPort { name, port, protocol: text } = port;
             // No number means every port, which no Service port can be joined with.
-            if is_tcp(protocol.as_deref()) && port.is_some() {
+            if let Some(protocol) = protocol(text.as_deref())
+                && port.is_some()
+            {
                 let port = number(port, format!("ports[{index}].port"))?;
-                tcp.push(SlicePort { name: name.unwrap_or_default().into(), port });
+                served.push(SlicePort { name: name.unwrap_or_default().into(), port, protocol });
             }
         }
-        Ok(EndpointSlice { addresses: addresses.into_iter().collect(), ports: tcp, service: service.into() })
+        Ok(EndpointSlice { addresses: addresses.into_iter().collect(), ports: served, service: service.into() })
     }
 
     fn wrap(observed: Observed<EndpointSlice>) -> Object {

@@ -4,19 +4,21 @@
 //! expression that narrows it, is worse than none.
 
 mod expressions;
+mod stream;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use self::expressions::expressions;
+use self::stream::{stream_rule, tcp_rule};
 use super::duration::timeouts;
 use super::{Observe, json, weight};
 use crate::api::{
     self, ApisixRoute, ApisixRouteSpec, Authentication, Backend, HttpMatch, HttpRule, IntOrString, Plugin,
 };
 use crate::model::{
-    BackendRef, Conditions, Granularity, HostPattern, Invalid, Kind, Methods, Network, PathPattern, PortRef, Route,
-    Rule, UpstreamRef,
+    BackendRef, Conditions, Granularity, HostPattern, Invalid, Kind, Methods, Network, PathPattern, PortRef, Protocol,
+    Route, Rule, UpstreamRef,
 };
 use crate::world::{Object, Observed};
 
@@ -27,34 +29,43 @@ impl Observe for ApisixRoute {
 
     fn parse(self) -> Result<Route, Invalid> {
         let ApisixRouteSpec { http, ingress_class_name, stream, tcp } = json::read(self.spec, "spec")?;
-        for (field, rules) in [("spec.stream", stream), ("spec.tcp", tcp)] {
-            if rules.is_some_and(|rules| !rules.is_empty()) {
-                return Err(Invalid::unsupported(field, "TCP and UDP streams are not served"));
-            }
+        let rules = list(http, "spec.http", rule)?;
+        let mut streams = list(stream, "spec.stream", stream_rule)?;
+        streams.extend(list(tcp, "spec.tcp", tcp_rule)?);
+        if rules.is_empty() && streams.is_empty() {
+            return Err(Invalid::spec("spec.http", "must hold at least one rule, or `spec.stream` must"));
         }
-        let http = http.unwrap_or_default();
-        if http.is_empty() {
-            return Err(Invalid::spec("spec.http", "must hold at least one rule"));
-        }
-        let mut names = BTreeSet::new();
-        let mut rules = Vec::with_capacity(http.len());
-        for (index, http) in http.into_iter().enumerate() {
-            let field = format!("spec.http[{index}]");
-            let rule = rule(http, &field)?;
-            if !names.insert(rule.name.clone()) {
-                return Err(Invalid::spec(
-                    format!("{field}.name"),
-                    format!("duplicate route rule name: `{}` is the name of an earlier rule", rule.name),
-                ));
-            }
-            rules.push(rule);
-        }
-        Ok(Route { class: ingress_class_name.filter(|name| !name.is_empty()).map(Arc::from), rules })
+        let http = rules.iter().enumerate().map(|(index, rule)| (format!("spec.http[{index}]"), &rule.name));
+        let stream = streams.iter().map(|stream| (stream.field.to_string(), &stream.name));
+        unique(http.chain(stream))?;
+        Ok(Route { class: ingress_class_name.filter(|name| !name.is_empty()).map(Arc::from), rules, streams })
     }
 
     fn wrap(observed: Observed<Route>) -> Object {
         Object::ApisixRoute(observed)
     }
+}
+
+/// Reads every entry of a list of rules.
+fn list<S, T>(
+    entries: Option<Vec<S>>,
+    field: &str,
+    read: impl Fn(S, &str) -> Result<T, Invalid>,
+) -> Result<Vec<T>, Invalid> {
+    let read = |(index, entry)| read(entry, &format!("{field}[{index}]"));
+    entries.unwrap_or_default().into_iter().enumerate().map(read).collect()
+}
+
+/// Rules for HTTP and for streams share one name space (APISIX).
+fn unique<'a>(rules: impl Iterator<Item = (String, &'a Arc<str>)>) -> Result<(), Invalid> {
+    let mut names = BTreeSet::new();
+    for (field, name) in rules {
+        if !names.insert(name) {
+            let message = format!("duplicate route rule name: `{name}` is the name of an earlier rule");
+            return Err(Invalid::spec(format!("{field}.name"), message));
+        }
+    }
+    Ok(())
 }
 
 fn rule(rule: HttpRule, field: &str) -> Result<Rule, Invalid> {
@@ -241,7 +252,7 @@ fn backend_ref(backend: Backend, field: &str) -> Result<BackendRef, Invalid> {
     }
     let weight = weight::weight(weight, field)?;
     let port = port(service_port).map_err(|message| Invalid::spec(format!("{field}.servicePort"), message))?;
-    Ok(BackendRef { granularity, port, service: service.into(), weight })
+    Ok(BackendRef { granularity, port, protocol: Protocol::Tcp, service: service.into(), weight })
 }
 
 /// A port by number or name; a name of digits is a number, as in APISIX.

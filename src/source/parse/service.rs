@@ -3,7 +3,7 @@
 use super::Observe;
 use super::domain::domain;
 use crate::api;
-use crate::model::{Invalid, Kind, Service, ServiceAddress, ServicePort};
+use crate::model::{Invalid, Kind, Protocol, Service, ServiceAddress, ServicePort};
 use crate::world::{Object, Observed};
 
 impl Observe for api::Service {
@@ -24,15 +24,15 @@ impl Observe for api::Service {
                 ),
             }
         };
-        let mut tcp = Vec::new();
+        let mut served = Vec::new();
         for (index, port) in ports.unwrap_or_default().into_iter().enumerate() {
-            let api::ServicePort { name, port, protocol } = port;
-            if is_tcp(protocol.as_deref()) {
+            let api::ServicePort { name, port, protocol: text } = port;
+            if let Some(protocol) = protocol(text.as_deref()) {
                 let port = number(port, format!("spec.ports[{index}].port"))?;
-                tcp.push(ServicePort { name: name.unwrap_or_default().into(), port });
+                served.push(ServicePort { name: name.unwrap_or_default().into(), port, protocol });
             }
         }
-        Ok(Service { address, ports: tcp })
+        Ok(Service { address, ports: served })
     }
 
     fn wrap(observed: Observed<Service>) -> Object {
@@ -40,9 +40,13 @@ impl Observe for api::Service {
     }
 }
 
-/// Whether a port can carry HTTP. DNS has `53/TCP` and `53/UDP` under two names of one number.
-pub(super) fn is_tcp(protocol: Option<&str>) -> bool {
-    matches!(protocol, None | Some("" | "TCP"))
+/// A port's protocol; `None` for SCTP, which is not served.
+pub(super) fn protocol(protocol: Option<&str>) -> Option<Protocol> {
+    match protocol {
+        None | Some("" | "TCP") => Some(Protocol::Tcp),
+        Some("UDP") => Some(Protocol::Udp),
+        Some(_) => None,
+    }
 }
 
 /// A port's number.

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::model::{Reason, ServiceAddress};
+use crate::model::{Protocol, Reason, ServiceAddress};
 
 fn secret(json: Value) -> Result<crate::model::Data, Invalid> {
     match from_json(Kind::Secret, json).unwrap().1 {
@@ -111,12 +111,12 @@ fn a_service_has_the_address_of_its_type() {
 }
 
 #[test]
-fn only_tcp_ports_carry_http() {
+fn ports_have_a_protocol_and_those_of_sctp_are_left_out() {
     let json = json!({"metadata": {"name": "a"},
-        "spec": {"ports": [{"name": "dns", "port": 53, "protocol": "UDP"}, {"port": 80}]}});
+        "spec": {"ports": [{"name": "dns", "port": 53, "protocol": "UDP"}, {"port": 80}, {"port": 7, "protocol": "SCTP"}]}});
     let Object::Service(service) = from_json(Kind::Service, json).unwrap().1 else { panic!() };
-    let ports: Vec<_> = service.value.unwrap().ports.iter().map(|port| port.port).collect();
-    assert_eq!(ports, [80]);
+    let ports: Vec<_> = service.value.unwrap().ports.iter().map(|port| (port.port, port.protocol)).collect();
+    assert_eq!(ports, [(53, Protocol::Udp), (80, Protocol::Tcp)]);
 }
 
 #[test]

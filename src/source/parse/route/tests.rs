@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::Reason;
+use crate::model::{Reason, StreamRule};
 
 fn parse(spec: Value) -> Result<Route, Invalid> {
     ApisixRoute { spec, ..ApisixRoute::default() }.parse()
@@ -30,6 +30,7 @@ fn a_rule_has_apisix_defaults() {
     let backend = BackendRef {
         granularity: Granularity::Endpoint,
         port: PortRef::Number(80),
+        protocol: Protocol::Tcp,
         service: "web".into(),
         weight: 100,
     };
@@ -89,12 +90,6 @@ fn what_is_not_served_refuses_the_object_by_name() {
         let invalid = parse(with(field, value)).unwrap_err();
         assert_eq!((invalid.field.as_str(), invalid.reason), (blamed, Reason::Unsupported));
         assert!(invalid.message.contains(named), "{invalid}");
-    }
-    for field in ["stream", "tcp"] {
-        let mut spec = with("/priority", json!(1));
-        spec[field] = json!([{"name": "s"}]);
-        let invalid = parse(spec).unwrap_err();
-        assert_eq!((invalid.field, invalid.reason), (format!("spec.{field}"), Reason::Unsupported));
     }
 }
 
@@ -253,4 +248,81 @@ fn a_rule_may_lead_to_upstreams_beside_its_backends_or_instead_of_them() {
         assert_eq!((invalid.field.as_str(), invalid.reason), (field, Reason::InvalidSpec));
         assert!(invalid.message.contains(why), "{invalid}");
     }
+}
+
+/// A good entry of `spec.stream` with `field` (a JSON pointer below it) set to `value`.
+fn stream_with(field: &str, value: Value) -> Value {
+    let mut rule = json!({
+        "name": "s",
+        "protocol": "TCP",
+        "match": {"ingressPort": 9100, "host": "db.example"},
+        "backend": {"serviceName": "db", "servicePort": 5432, "resolveGranularity": "service"},
+    });
+    let (parent, name) = field.rsplit_once('/').unwrap_or(("", field));
+    rule.pointer_mut(parent).unwrap()[name] = value;
+    json!({"stream": [rule]})
+}
+
+#[test]
+fn a_stream_rule_has_a_port_a_protocol_and_perhaps_a_host() {
+    let route = parse(stream_with("/name", json!("s"))).unwrap();
+    assert!(route.rules.is_empty());
+    let backend = BackendRef {
+        granularity: Granularity::Service,
+        port: PortRef::Number(5432),
+        protocol: Protocol::Tcp,
+        service: "db".into(),
+        weight: 100,
+    };
+    let expected = StreamRule {
+        backend,
+        field: "spec.stream[0]".into(),
+        host: HostPattern::Exact("db.example".into()),
+        name: "s".into(),
+        port: 9100,
+        protocol: Protocol::Tcp,
+    };
+    assert_eq!(route.streams, [expected]);
+    let mut udp = stream_with("/protocol", json!("UDP"));
+    udp["stream"][0]["match"]["host"].take();
+    let udp = parse(udp).unwrap().streams.remove(0);
+    assert_eq!((udp.protocol, udp.backend.protocol, udp.host), (Protocol::Udp, Protocol::Udp, HostPattern::Any));
+}
+
+#[test]
+fn the_oldest_shape_of_a_stream_is_tcp() {
+    let mut spec = stream_with("/match", json!({"ingressPort": 9100}));
+    spec["stream"][0]["protocol"].take();
+    spec["tcp"] = spec["stream"].take();
+    let streams = parse(spec).unwrap().streams;
+    assert_eq!((streams[0].protocol, &*streams[0].field), (Protocol::Tcp, "spec.tcp[0]"));
+}
+
+#[test]
+fn what_is_wrong_with_a_stream_is_named() {
+    for (field, value, blamed, named) in [
+        ("/name", json!(""), "name", "empty"),
+        ("/protocol", json!(null), "protocol", "UDP"),
+        ("/protocol", json!("SCTP"), "protocol", "SCTP"),
+        ("/protocol", json!("UDP"), "match.host", "UDP"),
+        ("/match", json!(null), "match", "set"),
+        ("/match/ingressPort", json!(0), "match.ingressPort", "65535"),
+        ("/match/ingressPort", json!(65536), "match.ingressPort", "65535"),
+        ("/match/host", json!("*"), "match.host", "*.example.com"),
+        ("/backend", json!(null), "backend", "set"),
+        ("/backend/servicePort", json!(null), "backend.servicePort", "set"),
+        ("/backend/subset", json!("v1"), "backend.subset", "subset"),
+        ("/plugins", json!([{"name": "mqtt-proxy"}]), "plugins[0]", "mqtt-proxy"),
+    ] {
+        let invalid = parse(stream_with(field, value)).unwrap_err();
+        assert_eq!(invalid.field, format!("spec.stream[0].{blamed}"), "{invalid}");
+        assert!(invalid.message.contains(named), "{invalid}");
+    }
+    let mut twice = with("/name", json!("s"));
+    twice["stream"] = stream_with("/name", json!("s"))["stream"].take();
+    assert_eq!(parse(twice).unwrap_err().field, "spec.stream[0].name");
+    let mut udp = stream_with("/name", json!("s"));
+    udp["stream"][0]["protocol"] = json!("UDP");
+    udp["tcp"] = udp["stream"].take();
+    assert_eq!(parse(udp).unwrap_err().field, "spec.tcp[0].protocol");
 }

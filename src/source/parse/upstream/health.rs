@@ -48,7 +48,7 @@ fn active(check: api::ActiveCheck, field: &str) -> Result<ActiveCheck, Invalid> 
         http_path,
         port,
         request_headers,
-        strict_tls: _,
+        strict_tls,
         timeout,
         kind,
         unhealthy,
@@ -62,9 +62,7 @@ fn active(check: api::ActiveCheck, field: &str) -> Result<ActiveCheck, Invalid> 
     }
     let kind = match kind.as_deref().unwrap_or_default() {
         "" | "http" => CheckKind::Http,
-        "https" => {
-            return Err(Invalid::unsupported(format!("{field}.type"), "`https` is not served, only http and tcp"));
-        }
+        "https" => CheckKind::Https { verify: strict_tls.unwrap_or(true) },
         "tcp" => CheckKind::Tcp,
         other => return Err(Invalid::spec(format!("{field}.type"), format!("`{other}` is none of http, https, tcp"))),
     };
@@ -229,6 +227,18 @@ mod tests {
     }
 
     #[test]
+    fn certificates_are_verified_unless_that_is_switched_off() {
+        for (active, verify) in [
+            (json!({"type": "https"}), true),
+            (json!({"type": "https", "strictTLS": true}), true),
+            (json!({"type": "https", "strictTLS": false}), false),
+        ] {
+            let check = parse(json!({"active": active})).unwrap();
+            assert_eq!(check.active.kind, CheckKind::Https { verify });
+        }
+    }
+
+    #[test]
     fn every_field_is_read() {
         let check = parse(json!({
             "active": {
@@ -282,16 +292,14 @@ mod tests {
             (json!({"active": {"healthy": {"successes": 0}}}), "active.healthy.successes"),
             (json!({"active": {"healthy": {"successes": 255}}}), "active.healthy.successes"),
             (json!({"active": {"healthy": {"httpCodes": []}}}), "active.healthy.httpCodes"),
-            (json!({"active": {"type": "https"}}), "active.type"),
             (json!({"active": {"unhealthy": {"httpCodes": [600]}}}), "active.unhealthy.httpCodes"),
             (json!({"active": {"unhealthy": {"timeout": 1, "timeouts": 2}}}), "active.unhealthy.timeout"),
             (json!({"active": {}, "passive": {"type": "icmp"}}), "passive.type"),
             (json!({"active": {}, "passive": {"unhealthy": {"tcpFailures": -1}}}), "passive.unhealthy.tcpFailures"),
         ] {
             let invalid = parse(check.clone()).unwrap_err();
-            assert_eq!(invalid.field, format!("spec.healthCheck.{field}"), "{check}");
-            let unserved = check["active"]["type"] == "https";
-            assert_eq!(invalid.reason, if unserved { Reason::Unsupported } else { Reason::InvalidSpec }, "{check}");
+            let expected = (format!("spec.healthCheck.{field}"), Reason::InvalidSpec);
+            assert_eq!((invalid.field, invalid.reason), expected, "{check}");
         }
     }
 }
