@@ -1,5 +1,7 @@
 //! The one body type that travels both ways: streamed bodies pass through as they came, without a box or a copy.
 
+mod resend;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,6 +11,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+
+pub use resend::{Resend, Sending, SendingError};
 
 /// A request or response body.
 #[derive(Debug, Default)]

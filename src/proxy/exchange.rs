@@ -11,7 +11,9 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 use super::access_log::{self, Escaped};
 use super::downstream::Downstream;
 use super::forwarded::{Client, Word};
+use super::grpc;
 use super::live::Entry;
+use super::multiplex::Stream;
 use super::present::Present;
 use crate::model::HostName;
 use crate::snapshot::{Endpoint, Route, UnderWay};
@@ -35,6 +37,8 @@ pub(super) struct Exchange {
     pub(super) entry: Option<Entry>,
     /// The host in normal form, once it is known.
     pub(super) host: Option<HostName>,
+    /// The content type of a request of gRPC.
+    pub(super) grpc: Option<HeaderValue>,
     pub(super) method: Method,
     /// The fields of the request, as it came.
     pub(super) present: Present,
@@ -43,6 +47,8 @@ pub(super) struct Exchange {
     pub(super) started: Instant,
     pub(super) status: Option<StatusCode>,
     pub(super) target: Uri,
+    /// The request's part of an HTTP/2 connection to the upstream.
+    pub(super) stream: Option<Box<Stream>>,
     /// When the first endpoint was tried.
     pub(super) upstream_started: Option<Instant>,
     pub(super) upstream_status: Option<StatusCode>,
@@ -70,6 +76,7 @@ impl Exchange {
             endpoint: None,
             entry: None,
             header: headers.get(HOST).cloned(),
+            grpc: grpc::content_type(request.method(), headers),
             host: None,
             method: request.method().clone(),
             present,
@@ -77,6 +84,7 @@ impl Exchange {
             route: None,
             started: Instant::now(),
             status: None,
+            stream: None,
             target: request.uri().clone(),
             under_way: None,
             upstream_started: None,

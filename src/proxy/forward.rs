@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::HOST;
@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use super::connect::{connect, idle};
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::multiplex;
+use crate::alarm::Alarm;
 use crate::body::{Body, Upload, UploadState};
 use crate::model::Timeouts;
 use crate::snapshot::{Connection, Host, Node, Upstream};
@@ -38,7 +40,7 @@ pub(super) fn forward(
     mut request: Request<Body>,
     upload: Option<&Upload>,
     deadlines: Deadlines,
-) -> impl Future<Output = Result<(Response<Incoming>, Box<Connection>), ProxyError>> {
+) -> impl Future<Output = Result<(Response<Incoming>, Option<Box<Connection>>), ProxyError>> {
     async move {
         let downstream = exchange.downstream.clone();
         let metrics = &*downstream.shared().metrics;
@@ -48,11 +50,22 @@ pub(super) fn forward(
             let now = Instant::now();
             exchange.tries(upstream, node, now);
             name_host(upstream, node, request.headers_mut());
+            if endpoint.http2.is_some() {
+                match Box::pin(multiplex::room(exchange, endpoint, deadlines)).await {
+                    Ok(room) => {
+                        let sent = multiplex::forward(exchange, room, request, upload, deadlines);
+                        return Box::pin(sent).await.map(|response| (response, None));
+                    }
+                    Err(error) if error.retryable() && exchange.may_retry(upstream, &error) => last = error,
+                    Err(error) => return Err(error),
+                }
+                continue;
+            }
             if let Some(mut connection) = idle(endpoint, exchange.host.as_ref(), now) {
                 metrics.upstream.reuses.inc();
                 let again = Again::of(&request);
                 match send(&mut connection, request, upload, deadlines, now).await {
-                    Ok(response) => return Ok((response, connection)),
+                    Ok(response) => return Ok((response, Some(connection))),
                     // The upstream closed the connection while the request was on its way: it is sent once more, on a
                     // new connection, if the upstream cannot have acted upon it or may do so twice.
                     Err((ProxyError::Upstream(error), unsent)) if is_lost(&error) => {
@@ -67,7 +80,7 @@ pub(super) fn forward(
             match Box::pin(connect(endpoint, exchange.host.as_ref(), deadlines.upstream.connect, metrics)).await {
                 Ok(mut connection) => {
                     let response = send(&mut connection, request, upload, deadlines, Instant::now()).await;
-                    return response.map(|response| (response, connection)).map_err(|(error, _)| error);
+                    return response.map(|response| (response, Some(connection))).map_err(|(error, _)| error);
                 }
                 Err(error) if error.retryable() && exchange.may_retry(upstream, &error) => last = error,
                 Err(error) => return Err(error),
@@ -115,7 +128,7 @@ impl Again {
 }
 
 /// Whether an error is what a connection gives that the upstream had closed; not so an answer that is no HTTP.
-fn is_lost(error: &hyper::Error) -> bool {
+pub(super) fn is_lost(error: &hyper::Error) -> bool {
     !error.is_parse() && !error.is_user() && !error.is_timeout()
 }
 
@@ -130,41 +143,72 @@ fn send(
 ) -> impl Future<Output = Result<Response<Incoming>, (ProxyError, Option<Request<Body>>)>> {
     let answer = connection.send(request);
     async move {
-        let Deadlines { body, upstream } = deadlines;
-        let allowed = |state| match state {
-            UploadState::Downstream => body,
-            UploadState::Ended | UploadState::Broken | UploadState::TooLarge => upstream.read,
-            UploadState::Upstream => upstream.send,
-        };
-        let progress = || upload.map_or((0, UploadState::Ended), Upload::progress);
-        let mut seen = progress();
-        connection.alarm.set(now + allowed(seen.1));
+        let mut progress = Progress::new(deadlines, upload);
+        connection.alarm.set(now + progress.allowed());
         let mut answer = pin!(answer);
         let answer = poll_fn(|cx| {
             if let Poll::Ready(answer) = connection.poll_answer(cx, answer.as_mut()) {
                 return Poll::Ready(Ok(answer));
             }
-            let now = progress();
-            if now.1 == UploadState::TooLarge {
-                return Poll::Ready(Err(now.1));
-            }
-            if now != seen {
-                seen = now;
-                connection.alarm.set(Instant::now() + allowed(seen.1));
-            }
-            connection.alarm.poll(cx).map(|()| Err(seen.1))
+            progress.overdue(cx, &mut connection.alarm).map(Err)
         });
         match answer.await {
             Ok(Ok(response)) => Ok(response),
-            // The upstream's connection is given up with the body, but it is not the upstream that failed.
-            Ok(Err(_)) if progress().1 == UploadState::Broken => {
-                Err((ProxyError::Malformed("its body breaks off or is no body"), None))
-            }
-            Ok(Err(error)) => Err(failed(error)),
-            Err(UploadState::Downstream) => Err((ProxyError::BodyTimeout, None)),
-            Err(UploadState::Ended | UploadState::Broken) => Err((ProxyError::ReadTimeout, None)),
-            Err(UploadState::TooLarge) => Err((ProxyError::BodyTooLarge, None)),
-            Err(UploadState::Upstream) => Err((ProxyError::SendTimeout, None)),
+            Ok(Err(error)) => Err(progress.blames_downstream().map_or_else(|| failed(error), |error| (error, None))),
+            Err(error) => Err((error, None)),
+        }
+    }
+}
+
+/// How far a request has come, and how long the next step may take.
+pub(super) struct Progress<'a> {
+    deadlines: Deadlines,
+    seen: (u32, UploadState),
+    upload: Option<&'a Upload>,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(deadlines: Deadlines, upload: Option<&'a Upload>) -> Self {
+        Self { deadlines, seen: Self::of(upload), upload }
+    }
+
+    fn of(upload: Option<&Upload>) -> (u32, UploadState) {
+        upload.map_or((0, UploadState::Ended), Upload::progress)
+    }
+
+    /// How long what is waited for may take.
+    pub(super) fn allowed(&self) -> Duration {
+        let Deadlines { body, upstream } = self.deadlines;
+        match self.seen.1 {
+            UploadState::Downstream => body,
+            UploadState::Ended | UploadState::Broken | UploadState::TooLarge => upstream.read,
+            UploadState::Upstream => upstream.send,
+        }
+    }
+
+    /// Ready once what is waited for takes too long.
+    pub(super) fn overdue(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm) -> Poll<ProxyError> {
+        let now = Self::of(self.upload);
+        if now.1 == UploadState::TooLarge {
+            return Poll::Ready(ProxyError::BodyTooLarge);
+        }
+        if now != self.seen {
+            self.seen = now;
+            alarm.set(Instant::now() + self.allowed());
+        }
+        alarm.poll(cx).map(|()| match self.seen.1 {
+            UploadState::Downstream => ProxyError::BodyTimeout,
+            UploadState::Ended | UploadState::Broken | UploadState::TooLarge => ProxyError::ReadTimeout,
+            UploadState::Upstream => ProxyError::SendTimeout,
+        })
+    }
+
+    /// What the downstream did to its body, so that the upstream's connection, or its stream, had to be given up with it.
+    pub(super) fn blames_downstream(&self) -> Option<ProxyError> {
+        match Self::of(self.upload).1 {
+            UploadState::Broken => Some(ProxyError::Malformed("its body breaks off or is no body")),
+            UploadState::TooLarge => Some(ProxyError::BodyTooLarge),
+            UploadState::Downstream | UploadState::Ended | UploadState::Upstream => None,
         }
     }
 }

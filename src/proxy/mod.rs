@@ -20,6 +20,7 @@ mod exchange;
 mod forward;
 mod forwarded;
 mod frames;
+mod grpc;
 mod handshake;
 mod headers;
 mod host;
@@ -27,6 +28,7 @@ mod identity;
 mod listener;
 mod live;
 mod memory;
+mod multiplex;
 mod on_wake;
 mod path;
 mod present;
@@ -186,6 +188,9 @@ impl Shared {
         self.audit.sum_up(std::time::Instant::now());
         for endpoint in self.current.load().carried.endpoints.values() {
             endpoint.idle.sweep(|connection| connection.is_idle());
+            if let Some(connections) = &endpoint.http2 {
+                connections.sweep(endpoint.transport.keepalive.idle_timeout);
+            }
         }
     }
 }

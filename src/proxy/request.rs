@@ -19,7 +19,7 @@ use super::exchange::Exchange;
 use super::forward::{Deadlines, forward};
 use super::read_body::{MAX_READ, read};
 use super::response::ResponseBody;
-use super::{affinity, headers, host, path, record, upgrade};
+use super::{affinity, grpc, headers, host, path, record, upgrade};
 use crate::body::{Body, Upload};
 use crate::model::Timeouts;
 use crate::snapshot::{Connection, Form, FormBody, FormKind, Host, RequestFacts, Upstream};
@@ -70,7 +70,7 @@ fn answer(
 /// What comes of a forwarded request.
 fn forwarded(
     mut exchange: Box<Exchange>,
-    answer: Result<(Response<Incoming>, Box<Connection>), ProxyError>,
+    answer: Result<(Response<Incoming>, Option<Box<Connection>>), ProxyError>,
     deadlines: Deadlines,
 ) -> Response<ResponseBody> {
     exchange.ends(answer.as_ref().map(|(response, _)| response.status()));
@@ -79,7 +79,7 @@ fn forwarded(
             failed(exchange, &ProxyError::UnexpectedUpgrade)
         }
         Ok((response, connection)) => answered(exchange, response, |body, exchange| {
-            ResponseBody::incoming(body, Some(connection), exchange, deadlines.upstream.read)
+            ResponseBody::incoming(body, connection, exchange, deadlines.upstream.read)
         }),
         Err(error) => failed(exchange, &error),
     }
@@ -273,6 +273,13 @@ pub(super) fn failed(mut exchange: Box<Exchange>, error: &ProxyError) -> Respons
     record::refused(&exchange, error);
     error.log(&exchange);
     exchange.status = Some(error.status());
+    if let Some(content_type) = exchange.grpc.take() {
+        let mut response = grpc::refusal(error, content_type);
+        if error.closes() || shared.draining.load(Ordering::Relaxed) {
+            close(&exchange, response.headers_mut());
+        }
+        return response.map(|()| ResponseBody::full(Bytes::new(), exchange));
+    }
     let (mut bytes, fields) = error.body();
     let mut response = Response::new(());
     *response.status_mut() = error.status();

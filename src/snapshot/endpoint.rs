@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::latency::Latency;
-use super::{Connection, Secure};
+use super::{Connection, Multiplexed, Secure};
 use crate::model::Keepalive;
 use crate::pool::Pool;
 
@@ -13,7 +13,9 @@ use crate::pool::Pool;
 pub struct Endpoint {
     /// Where to connect to.
     pub address: SocketAddr,
-    /// Idle connections.
+    /// The connections of HTTP/2, where that is spoken.
+    pub http2: Option<Box<Multiplexed>>,
+    /// Idle connections of HTTP/1.1.
     pub idle: Pool<Box<Connection>>,
     /// The address as text, for logs: made once, not per request.
     pub text: Box<str>,
@@ -30,7 +32,8 @@ impl Endpoint {
         let text = address.to_string().into();
         let Keepalive { idle_timeout, requests: _, size } = transport.keepalive;
         let (idle, latency) = (Pool::new(size, idle_timeout), Latency::default());
-        Self { address, idle, text, transport, latency, under_way: AtomicUsize::new(0) }
+        let http2 = transport.http2.then(Box::default);
+        Self { address, http2, idle, text, transport, latency, under_way: AtomicUsize::new(0) }
     }
 
     /// Requests that are under way and counted.

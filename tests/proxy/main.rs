@@ -9,6 +9,7 @@ mod dns;
 mod drain;
 mod faults;
 mod forwarding;
+mod grpc;
 mod health;
 mod identity;
 mod limits;

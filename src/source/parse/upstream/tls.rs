@@ -15,8 +15,10 @@ pub(super) fn read(
     let (http2, secure) = match scheme {
         "" | "http" => (false, false),
         "https" => (false, true),
+        "grpc" | "h2c" => (true, false),
+        "grpcs" | "h2" => (true, true),
         other => {
-            let message = format!("`{other}` is not served; write one of http, https");
+            let message = format!("`{other}` is not served; write one of http, https, grpc, grpcs, h2c, h2");
             return Err(Invalid::unsupported(format!("{field}.scheme"), message));
         }
     };
@@ -61,7 +63,15 @@ mod tests {
 
     #[test]
     fn schemes_are_protocols_with_or_without_tls() {
-        for (scheme, http2, secure) in [("", false, false), ("http", false, false), ("https", false, true)] {
+        for (scheme, http2, secure) in [
+            ("", false, false),
+            ("http", false, false),
+            ("https", false, true),
+            ("grpc", true, false),
+            ("h2c", true, false),
+            ("grpcs", true, true),
+            ("h2", true, true),
+        ] {
             let (got, tls) = parse(json!({"scheme": scheme})).unwrap();
             assert_eq!((got, tls.is_some()), (http2, secure), "{scheme}");
         }
@@ -85,6 +95,7 @@ mod tests {
         for (spec, field, reason) in [
             (json!({"scheme": "tcp"}), "spec.scheme", Reason::Unsupported),
             (json!({"scheme": "http", "tlsSecret": ca}), "spec.tlsSecret", Reason::InvalidSpec),
+            (json!({"scheme": "grpc", "tlsSecret": ca}), "spec.tlsSecret", Reason::InvalidSpec),
             (json!({"tlsVerify": {"caSecret": ca}}), "spec.tlsVerify", Reason::InvalidSpec),
             (json!({"scheme": "https", "tlsSecret": {}}), "spec.tlsSecret.name", Reason::InvalidSpec),
             (json!({"scheme": "https", "tlsVerify": {}}), "spec.tlsVerify", Reason::InvalidSpec),
