@@ -10,9 +10,11 @@ pub mod trust;
 /// Whom the header of the PROXY protocol at the begin of `bytes` names, and how many bytes it has. `None` where it is none.
 pub fn proxy_header(bytes: &[u8]) -> Option<(Option<std::net::SocketAddr>, usize)> {
     let mut rest = bytes;
-    let read = std::pin::pin!(proxy_protocol::read(&mut rest));
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let read = {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::pin::pin!(proxy_protocol::read(&mut rest)).poll(&mut context)
+    };
     // A slice is never waited for.
-    let std::task::Poll::Ready(Ok(named)) = read.poll(&mut context) else { return None };
+    let std::task::Poll::Ready(Ok(named)) = read else { return None };
     Some((named, bytes.len() - rest.len()))
 }

@@ -225,7 +225,8 @@ fn route(exchange: &mut Exchange, mut parts: request::Parts, received: Received)
     let timeouts = upstream.timeouts.unwrap_or(of_route);
     let hashed = affinity::Facts { client: exchange.client_text(), host: &host, parts: &parts, target: &path };
     let first = upstream.first(|key| hashed.hash(key));
-    let upgrade = if websocket && upgrade::is_websocket(&parts) { parts.extensions.remove() } else { None };
+    let websocket = websocket && upgrade::is_websocket(&parts) && upstream.upgrades();
+    let upgrade = if websocket { parts.extensions.remove() } else { None };
     parts.extensions.clear();
     let (body, upload) = match incoming {
         None if whole.is_empty() => (Body::Empty, None),

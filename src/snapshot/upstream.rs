@@ -156,6 +156,11 @@ impl Upstream {
         &self.nodes
     }
 
+    /// Whether a request can be upgraded: HTTP/2 has no `Upgrade` (RFC 9113 section 8.6).
+    pub fn upgrades(&self) -> bool {
+        self.nodes.iter().all(|node| !node.endpoint.transport.http2)
+    }
+
     /// Whether any endpoint can get requests.
     pub fn is_usable(&self) -> bool {
         !self.groups.is_empty()

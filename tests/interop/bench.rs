@@ -7,7 +7,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 
 use crate::objects::{client_tls, route_for_everything, trusts};
 use crate::pki::PKI;
@@ -61,6 +62,11 @@ impl Bench {
     /// Leads every request to `upstream` from now on.
     pub(crate) fn leads_to(&self, upstream: SocketAddr) {
         self.stage.apply(route_for_everything(upstream));
+    }
+
+    /// As `kubectl apply`.
+    pub(crate) fn apply(&self, object: serde_json::Value) {
+        self.stage.apply([object]);
     }
 
     /// The port that clients connect to.
@@ -122,6 +128,25 @@ pub(crate) fn clients() -> PathBuf {
 /// Where `e2e/run interop` installs Python's libraries.
 pub(crate) fn python() -> String {
     format!("{}/e2e/.tools/python", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A server in Python, as long as this lives.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    _process: Child,
+}
+
+impl Server {
+    /// Starts `source serve`, which prints the port that it has chosen.
+    pub(crate) async fn start(source: &str) -> Self {
+        let mut command = Command::new("python3");
+        command.arg(clients().join(source)).arg("serve").env("PYTHONPATH", python());
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = tokio::time::timeout(LIMIT, lines.next_line()).await.expect("the server does not start");
+        let port = port.unwrap().expect("the server says its port; `e2e/run interop` installs its library");
+        Self { address: ([127, 0, 0, 1], port.parse().unwrap()).into(), _process: process }
+    }
 }
 
 /// A command under construction.

@@ -1,7 +1,7 @@
 //! Interoperation with the TLS clients that people use: each connects to one host without a certificate, with one of a stranger,
 //! and with a good one, twice each time, and says what it got and whether the second session was resumed.
 //!
-//! Beside them: h2spec, slowhttptest, a WebSocket library as client and upstream, and nginx and go-httpbin as upstreams.
+//! Beside them: h2spec, slowhttptest, libraries for WebSockets and gRPC as clients and upstreams, and nginx and go-httpbin as upstreams.
 //!
 //! Not part of plain `cargo test`, because it needs the clients: curl, Go, Python, Node, a JDK and `gnutls-cli`. `e2e/run` installs
 //! them and runs `cargo test --test interop`.
@@ -27,6 +27,7 @@ mod stage;
 mod upstream;
 
 mod bench;
+mod grpc;
 mod h2spec;
 mod slowhttptest;
 mod upstreams;

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use rcgen::ExtendedKeyUsagePurpose;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::client::{Answer, Connection, answer};
-use crate::objects::{route_for_everything, secret, tls};
+use crate::objects::{reference, route_for_everything, secret, tls};
 use crate::pki::PKI;
 use crate::stage::Stage;
 use crate::upstream::text;
@@ -199,4 +200,63 @@ async fn httpbin() {
         ],
     )
     .await;
+}
+
+/// An authority and a certificate that it has signed, as openssl makes them without extensions: X.509 v1.
+async fn plain_certificates(folder: &Path) {
+    let script = "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj '/CN=our ca' -days 2
+        openssl req -new -newkey rsa:2048 -nodes -keyout us.key -out us.csr -subj '/CN=portcullis'
+        openssl x509 -req -in us.csr -CA ca.pem -CAkey ca.key -set_serial 1 -out us.pem -days 2";
+    let output = Command::new("sh").args(["-ec", script]).current_dir(folder).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn nginx_that_asks_for_our_certificate() {
+    let files = tempfile::tempdir().unwrap();
+    plain_certificates(files.path()).await;
+    let server = PKI.servers.issue(&[HOST], ExtendedKeyUsagePurpose::ServerAuth);
+    fs::write(files.path().join("server.pem"), &server.pem).unwrap();
+    fs::write(files.path().join("server.key"), server.key.serialize_pem()).unwrap();
+    let upstream = Program::start(|address, folder| {
+        let (at, files) = (folder.display(), files.path().display());
+        let config = format!(
+            "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log; events {{}}
+             http {{
+                 access_log off;
+                 server {{
+                     listen {address} ssl; ssl_certificate {files}/server.pem; ssl_certificate_key {files}/server.key;
+                     ssl_client_certificate {files}/ca.pem; ssl_verify_client on;
+                     location / {{ return 200 '$ssl_client_s_dn, $ssl_server_name'; }}
+                 }}
+             }}"
+        );
+        fs::write(folder.join("nginx.conf"), config).unwrap();
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(folder.join("nginx.conf")).arg("-e").arg(folder.join("error.log"));
+        command
+    })
+    .await;
+    let read = |name: &str| fs::read_to_string(files.path().join(name)).unwrap();
+    let stage = Stage::new([
+        secret("us", &[("cert", &read("us.pem")), ("key", &read("us.key"))]),
+        secret("servers", &[("ca.crt", &PKI.servers.certificate.pem())]),
+    ])
+    .await;
+    stage.apply(route_for_everything(upstream.address));
+    let verify = json!({"caSecret": reference("servers")});
+    for (spec, expected) in [
+        (json!({"scheme": "https", "tlsSecret": reference("us")}), "CN=portcullis, upstream.test"),
+        (json!({"scheme": "https", "tlsSecret": reference("us"), "tlsVerify": verify}), "CN=portcullis, upstream.test"),
+        (json!({"scheme": "https"}), "No required SSL certificate was sent"),
+        (json!({"scheme": "http"}), "The plain HTTP request was sent to HTTPS port"),
+    ] {
+        stage.apply([json!({
+            "apiVersion": "apisix.apache.org/v2", "kind": "ApisixUpstream",
+            "metadata": {"name": "upstream", "namespace": "default"}, "spec": spec,
+        })]);
+        let answer = ask(&mut Connection::plain(stage.http).await, ("GET", "/", None, 0)).await;
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(body.contains(expected), "{spec}: {} {body}", answer.status);
+    }
 }

@@ -122,6 +122,20 @@ async fn trailers_pass_both_ways() {
 }
 
 #[tokio::test]
+async fn a_websocket_is_an_ordinary_request_to_an_upstream_of_http2() {
+    let (upstream, _) = serve(100, echo).await;
+    let mut websocket = route(&[endpoint(upstream)]);
+    websocket.websocket = true;
+    let scene = secured("ws2.test").route("ws2.test", websocket).start();
+    let mut client = Connection::secure(scene.https, "http/1.1", "ws2.test", None).await;
+    let request = client.request("GET", "ws2.test", "/chat").header("connection", "upgrade");
+    let request = request.header("upgrade", "websocket").header("sec-websocket-key", "k").body(text("")).unwrap();
+    let response = client.send(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["x-seen-uri"], "http://ws2.test/chat");
+}
+
+#[tokio::test]
 async fn both_directions_stream_at_once() {
     let (upstream, _) = serve(100, echo).await;
     let scene = scene("bidi.test", endpoint(upstream));
