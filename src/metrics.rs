@@ -106,6 +106,14 @@ impl Connections {
     }
 }
 
+impl Connections {
+    /// All of them.
+    pub fn all(&self) -> i64 {
+        let Self { http, https, stream_tcp, stream_tls, stream_udp } = self;
+        [http, https, stream_tcp, stream_tls, stream_udp].into_iter().map(Gauge::get).sum()
+    }
+}
+
 /// `portcullis_streams_total{carrier, end}`, and the datagrams that were not passed on.
 #[derive(Debug)]
 pub struct Streams {
@@ -113,6 +121,8 @@ pub struct Streams {
     ended: [[Counter; StreamEnd::ALL.len()]; Carrier::ALL.len()],
     /// `portcullis_datagrams_dropped_total{reason="full"}`: of new clients while there was no room for them.
     pub full: Counter,
+    /// `portcullis_datagrams_dropped_total{reason="no_endpoint"}`: the rule of the port has no endpoint.
+    pub no_endpoint: Counter,
     /// `portcullis_datagrams_dropped_total{reason="no_route"}`: no rule is for the port.
     pub no_route: Counter,
     /// `portcullis_datagrams_dropped_total{reason="not_taken"}`: the next hop's socket did not take it.
@@ -130,7 +140,8 @@ impl Streams {
         let family = Family::<Labels, Counter>::default();
         registry.register("datagrams_dropped", "Datagrams that were not passed on", family.clone());
         let dropped = |reason| of(&family, &[("reason", reason)]);
-        Self { ended, full: dropped("full"), no_route: dropped("no_route"), not_taken: dropped("not_taken") }
+        let (full, no_endpoint) = (dropped("full"), dropped("no_endpoint"));
+        Self { ended, full, no_endpoint, no_route: dropped("no_route"), not_taken: dropped("not_taken") }
     }
 
     /// Counts a stream that has ended.

@@ -158,14 +158,14 @@ async fn start_control(
         leadership = Some(Leadership::start(client, options.watch_namespace.clone(), report.clone()));
     }
     let (names_sender, names) = watch::channel(BTreeSet::new());
-    tokio::spawn(dns::run(dns::Resolver::system()?, names, change_sender));
+    tokio::spawn(dns::run_system(names, change_sender));
     tokio::spawn(health::run(current.clone()));
     tokio::spawn(problems::log(report, manifests));
     let context = Context {
         class: options.class.ingress_class.clone().into(),
         controller: options.class.controller_name.clone().into(),
         stream_ports: Some(ports),
-        tls: TlsContext::new()?.trusting(rustls_native_certs::load_native_certs().certs),
+        tls: TlsContext::new()?.trusting(|| rustls_native_certs::load_native_certs().certs),
     };
     let outputs = control::Outputs {
         current,

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -31,8 +31,8 @@ struct State {
     body: Option<Incoming>,
     ended: bool,
     given_up: bool,
-    /// What was given out so far, or the beginning of it.
-    kept: Vec<Bytes>,
+    /// What was given out so far, at most [`KEPT`] bytes; all of it where it was whole from the start.
+    kept: BytesMut,
     size: usize,
     /// Who waits for a frame.
     task: Option<Waker>,
@@ -49,7 +49,7 @@ struct State {
 #[derive(Debug)]
 pub struct Sending {
     body: Option<Arc<Shared>>,
-    /// The place in what is kept.
+    /// The place in what is kept, in bytes.
     at: usize,
     trailers_given: bool,
     turn: usize,
@@ -71,9 +71,9 @@ impl Resend {
     pub fn new(body: Body) -> Self {
         let (body, kept, upload) = match body {
             Body::Empty => return Self(None),
-            Body::Full(bytes) => (None, vec![bytes], None),
-            Body::Incoming(body) => (Some(body), Vec::new(), None),
-            Body::Upload(body, upload) => (Some(body), Vec::new(), Some(upload)),
+            Body::Full(bytes) => (None, BytesMut::from(bytes), None),
+            Body::Incoming(body) => (Some(body), BytesMut::new(), None),
+            Body::Upload(body, upload) => (Some(body), BytesMut::new(), Some(upload)),
         };
         let state = Mutex::new(State {
             ended: body.is_none(),
@@ -128,7 +128,19 @@ impl Resend {
         if let Some(body) = &self.0 {
             let mut state = body.lock();
             (state.watcher, state.whole) = (None, false);
+            // The first time, what is kept of a body under way was given out before.
+            if state.turn == 1 && state.body.is_some() {
+                state.kept = BytesMut::new();
+            }
         }
+    }
+
+    /// Whether nothing of it was given out.
+    pub fn is_untouched(&self) -> bool {
+        self.0.as_ref().is_none_or(|body| {
+            let state = body.lock();
+            state.body.is_some() && state.size == 0 && state.trailers.is_none()
+        })
     }
 }
 
@@ -207,9 +219,9 @@ impl State {
             self.size += data.len();
             self.whole &= self.size <= KEPT;
             if self.whole {
-                self.kept.push(data.clone());
+                self.kept.extend_from_slice(data); // copied: a small frame would hold on to the buffer that it was read into
             } else {
-                self.kept = Vec::new(); // what was kept has been given out before
+                self.kept = BytesMut::new(); // what was kept has been given out before
             }
         }
     }
@@ -226,9 +238,9 @@ impl http_body::Body for Sending {
         if state.turn != this.turn || state.given_up {
             return Poll::Ready(Some(Err(SendingError::GivenUp)));
         }
-        if let Some(data) = state.kept.get(this.at) {
-            this.at += 1;
-            return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
+        if let Some(data) = state.kept.get(this.at..).filter(|data| !data.is_empty()) {
+            this.at += data.len();
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(data)))));
         }
         if state.ended {
             let trailers = state.trailers.clone().filter(|_| !std::mem::replace(&mut this.trailers_given, true));
@@ -236,7 +248,7 @@ impl http_body::Body for Sending {
         }
         let polled = body.poll(&mut state, cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
-            this.at += usize::from(frame.is_data());
+            this.at += frame.data_ref().map_or(0, Bytes::len);
             this.trailers_given |= frame.is_trailers();
         }
         polled

@@ -1,7 +1,7 @@
 //! rustls configurations: one handshake for every host, with or without a client certificate.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
@@ -26,9 +26,21 @@ use crate::trust::{self, Cause};
 #[derive(Clone)]
 pub struct TlsContext {
     provider: Arc<CryptoProvider>,
-    /// The authorities that the system trusts.
-    roots: Arc<[CertificateDer<'static>]>,
+    roots: Arc<Roots>,
     tickets: Arc<dyn ProducesTickets>,
+}
+
+/// The authorities that the system trusts. They are read when the first object asks for them: most never do, and all of them
+/// take a megabyte.
+struct Roots {
+    load: fn() -> Vec<CertificateDer<'static>>,
+    loaded: OnceLock<Vec<CertificateDer<'static>>>,
+}
+
+impl Roots {
+    fn of(load: fn() -> Vec<CertificateDer<'static>>) -> Arc<Self> {
+        Arc::new(Self { load, loaded: OnceLock::new() })
+    }
 }
 
 impl fmt::Debug for TlsContext {
@@ -44,15 +56,13 @@ impl TlsContext {
     /// When the system has no randomness.
     pub fn new() -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        Ok(Self { provider, roots: Arc::default(), tickets: rustls::crypto::aws_lc_rs::Ticketer::new()? })
+        Ok(Self { provider, roots: Roots::of(Vec::new), tickets: rustls::crypto::aws_lc_rs::Ticketer::new()? })
     }
 
-    /// The context with the authorities that the system trusts. Those that can be none are left out.
+    /// The context with the authorities that the system trusts, which `load` gives. Those that can be none are left out.
     #[must_use]
-    pub fn trusting(mut self, roots: Vec<CertificateDer<'static>>) -> Self {
-        let usable = |root: &CertificateDer<'static>| RootCertStore::empty().add(root.clone()).is_ok();
-        self.roots = roots.into_iter().filter(usable).collect();
-        self
+    pub fn trusting(self, load: fn() -> Vec<CertificateDer<'static>>) -> Self {
+        Self { roots: Roots::of(load), ..self }
     }
 
     pub(super) fn provider(&self) -> &Arc<CryptoProvider> {
@@ -60,7 +70,10 @@ impl TlsContext {
     }
 
     pub(super) fn roots(&self) -> &[CertificateDer<'static>] {
-        &self.roots
+        self.roots.loaded.get_or_init(|| {
+            let usable = |root: &CertificateDer<'static>| RootCertStore::empty().add(root.clone()).is_ok();
+            (self.roots.load)().into_iter().filter(usable).collect()
+        })
     }
 
     /// Puts a certificate chain and its private key together.

@@ -36,7 +36,9 @@ pub(super) fn read(
         class: class.ingress_class.clone().into(),
         controller: class.controller_name.clone().into(),
         stream_ports: None,
-        tls: TlsContext::new().context("cannot prepare TLS")?.trusting(rustls_native_certs::load_native_certs().certs),
+        tls: TlsContext::new()
+            .context("cannot prepare TLS")?
+            .trusting(|| rustls_native_certs::load_native_certs().certs),
     };
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let compiled = compile(&world, &context, &Snapshot::default(), now);

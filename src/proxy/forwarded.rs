@@ -41,12 +41,16 @@ pub(super) struct Client {
 
 impl Client {
     /// The client that a trusted peer names: the right-most address of `X-Forwarded-For` that is not itself trusted (nginx
-    /// `real_ip_recursive on`), else that of `X-Real-IP`. `None` where it names none.
+    /// `real_ip_recursive on`); where there is no such field, that of `X-Real-IP`. `None` where it names none. A proxy that
+    /// ends `X-Forwarded-For` with a word that is no address need not have set `X-Real-IP`, which is then the client's own.
     pub(super) fn named(headers: &HeaderMap, trusted: &[Network]) -> Option<Box<Self>> {
         let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
         let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
-        let real = || address(headers.get(X_REAL_IP)?.as_bytes());
-        let ip = nearest(entries, trusted).or_else(real)?;
+        let ip = if headers.contains_key(X_FORWARDED_FOR) {
+            nearest(entries, trusted)
+        } else {
+            address(headers.get(X_REAL_IP)?.as_bytes())
+        }?;
         let text = HeaderValue::try_from(ip.to_string()).ok()?;
         Some(Box::new(Self { ip, text }))
     }
@@ -106,6 +110,7 @@ mod tests {
             (&[("x-forwarded-for", "::ffff:192.0.2.1, ::ffff:10.0.0.1")], Some("192.0.2.1")),
             (&[("x-real-ip", "192.0.2.1")], Some("192.0.2.1")),
             (&[("x-real-ip", "192.0.2.1"), ("x-forwarded-for", "192.0.2.2")], Some("192.0.2.2")),
+            (&[("x-real-ip", "192.0.2.1"), ("x-forwarded-for", "192.0.2.2, unknown")], None),
             (&[("x-real-ip", "nobody")], None),
             (&[], None),
         ] {

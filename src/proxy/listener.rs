@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::downstream::Downstream;
-use super::sources::Source;
+use super::sources::{Source, Sources};
 use super::{Shared, connection, forwarded, handshake, proxy_protocol, stream};
 use crate::drain::Draining;
 use crate::metrics::Metrics;
@@ -197,6 +197,8 @@ async fn announced(
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
     gauge: Gauge,
+    /// Whether the client sends datagrams.
+    datagrams: bool,
     pub(super) shared: Arc<Shared>,
     /// Where it counts for its source.
     source: Option<Source>,
@@ -206,7 +208,17 @@ impl Place {
     /// A place that counts in `gauge`.
     pub(super) fn new(permit: OwnedSemaphorePermit, gauge: Gauge, shared: Arc<Shared>) -> Self {
         gauge.inc();
-        Self { _permit: permit, gauge, shared, source: None }
+        Self { _permit: permit, datagrams: false, gauge, shared, source: None }
+    }
+
+    /// The place of a client that sends datagrams.
+    pub(super) fn of_datagrams(mut self) -> Self {
+        self.datagrams = true;
+        self
+    }
+
+    fn sources(&self) -> &Sources {
+        if self.datagrams { &self.shared.datagram_sources } else { &self.shared.sources }
     }
 
     /// Counts the connection for the source of `client`; false where that has as many as it may.
@@ -217,7 +229,7 @@ impl Place {
             return true;
         }
         let source = Source::of(client.ip());
-        let admitted = self.shared.sources.enter(source, most);
+        let admitted = self.sources().enter(source, most);
         if admitted {
             self.source = Some(source);
         } else {
@@ -239,7 +251,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.gauge.dec();
         if let Some(source) = self.source {
-            self.shared.sources.leave(source);
+            self.sources().leave(source);
         }
     }
 }

@@ -26,8 +26,7 @@ pub(super) async fn watch(shared: Weak<Shared>) {
         ticks.tick().await;
         let Some(shared) = shared.upgrade() else { return };
         let Some((limit, resident)) = shared.settings.memory_limit.zip(resident()) else { return };
-        let connections = &shared.metrics.connections;
-        let connections = u64::try_from(connections.http.get() + connections.https.get()).unwrap_or(0);
+        let connections = u64::try_from(shared.metrics.connections.all()).unwrap_or(0);
         let sheds = sheds(resident, limit, connections);
         if shared.shedding.swap(sheds, Ordering::Relaxed) != sheds {
             let (resident, limit) = (resident >> 20, limit >> 20);

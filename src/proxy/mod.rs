@@ -87,6 +87,8 @@ pub struct Proxy {
 struct Shared {
     audit: Audit,
     current: Arc<Current>,
+    /// Clients of UDP by source: apart, because anyone can send datagrams in the name of another.
+    datagram_sources: Sources,
     /// Whether HTTP/1 responses announce that the connection closes. The same as [`Draining::has_started`], without a lock.
     draining: AtomicBool,
     live: Live,
@@ -95,6 +97,7 @@ struct Shared {
     settings: Settings,
     /// Whether requests and connections are refused because memory runs out.
     shedding: AtomicBool,
+    /// Connections by source.
     sources: Sources,
 }
 
@@ -179,8 +182,8 @@ impl Proxy {
 
 impl Shared {
     fn new(current: Arc<Current>, log: Log, metrics: Arc<Metrics>, settings: Settings) -> Self {
-        let (audit, draining, live, shedding, sources) = Default::default();
-        Self { audit, current, draining, live, log, metrics, settings, shedding, sources }
+        let (audit, datagram_sources, draining, live, shedding, sources) = Default::default();
+        Self { audit, current, datagram_sources, draining, live, log, metrics, settings, shedding, sources }
     }
 
     /// Drops idle upstream connections that are old or that the upstream closed, and sums up the audit log.

@@ -111,10 +111,18 @@ async fn send(
             Some(error) => return Err(Failed::Processed(error)),
             None => error,
         },
-        Err(error) => return Err(Failed::Processed(error)),
+        Err(error) => {
+            // The connection may be dead without a word (a node that is gone): the next request finds out on a new one.
+            if matches!(error, ProxyError::ReadTimeout | ProxyError::SendTimeout) {
+                room.retire();
+            }
+            return Err(Failed::Processed(error));
+        }
     };
-    let unsent = error.take_message().is_some();
+    let mut unsent = error.take_message().is_some();
     let error = error.into_error();
+    // hyper drops a request that waits for a stream when the connection takes no more: it was never on its way.
+    unsent |= error.is_user() && body.is_untouched();
     let of_http2 = h2_error(&error);
     let away = unsent || of_http2.is_some_and(|error| error.is_go_away() && error.is_remote());
     let refused = of_http2.is_some_and(|error| {

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use self::resolver::Found;
 pub use self::resolver::Resolver;
 use crate::world::Change;
 
@@ -25,6 +26,17 @@ const RETRY: Duration = Duration::from_secs(60);
 
 /// Lookups at a time. Each takes up to two sockets for each name server, and as many seconds as the name servers are slow.
 const LOOKUPS: usize = 256;
+
+/// [`run`] with the system's resolver, which is made for the first name that is wanted.
+pub async fn run_system(mut wanted: watch::Receiver<BTreeSet<Arc<str>>>, changes: mpsc::Sender<Change>) {
+    if wanted.wait_for(|names| !names.is_empty()).await.is_err() {
+        return;
+    }
+    match Resolver::system() {
+        Ok(resolver) => run(resolver, wanted, changes).await,
+        Err(error) => tracing::error!("names are not resolved: {error}"),
+    }
+}
 
 /// Looks up every name in `wanted`, again whenever its TTL ends, until nobody says any more what is wanted.
 pub async fn run(resolver: Resolver, mut wanted: watch::Receiver<BTreeSet<Arc<str>>>, changes: mpsc::Sender<Change>) {
@@ -55,27 +67,32 @@ pub async fn run(resolver: Resolver, mut wanted: watch::Receiver<BTreeSet<Arc<st
 /// Looks `name` up again and again.
 async fn follow(name: Arc<str>, resolver: Arc<Resolver>, turns: Arc<Semaphore>, changes: mpsc::Sender<Change>) {
     let mut retry = SHORTEST;
+    let mut known = false;
     loop {
         let found = {
             let _turn = turns.acquire().await;
             resolver.lookup(&name).await
         };
         let (answer, wait) = match found {
+            // Half of an answer does not replace a whole one: the last addresses stay.
+            Ok(Found { partial: Some(why), .. }) if known => (Err(why), back_off(&mut retry)),
+            Ok(found) if found.partial.is_some() => (Ok(found.addresses), back_off(&mut retry)),
             Ok(found) => {
-                retry = SHORTEST;
+                (known, retry) = (true, SHORTEST);
                 (Ok(found.addresses), found.ttl.clamp(SHORTEST, LONGEST))
             }
-            Err(why) => {
-                let wait = retry;
-                retry = (retry * 2).min(RETRY);
-                (Err(why), wait)
-            }
+            Err(why) => (Err(why), back_off(&mut retry)),
         };
         if changes.send(Change::Lookup { name: name.clone(), answer }).await.is_err() {
             return;
         }
         sleep(wait).await;
     }
+}
+
+/// The time until the next attempt, which doubles.
+fn back_off(retry: &mut Duration) -> Duration {
+    std::mem::replace(retry, (*retry * 2).min(RETRY))
 }
 
 #[cfg(test)]

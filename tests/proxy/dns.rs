@@ -1,5 +1,6 @@
 //! Upstreams by name: from a name server to the requests.
 
+#[expect(dead_code, reason = "shared with the unit tests, which use more of it")]
 #[path = "../../src/source/dns/tests/name_server.rs"]
 mod name_server;
 

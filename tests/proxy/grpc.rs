@@ -374,6 +374,24 @@ async fn every_wait_has_a_deadline() {
 }
 
 #[tokio::test]
+async fn a_connection_that_says_nothing_any_more_is_not_used_again() {
+    let address = scripted(|mut stream, number| async move {
+        if number > 0 {
+            return speak(stream, 100, echo).await;
+        }
+        begin(&mut stream, HEADERS).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let mut slow = route(&[endpoint(address)]);
+    slow.timeouts.read = Duration::from_secs(1);
+    let scene = secured("dead.test").route("dead.test", slow).start();
+    let mut client = Connection::secure(scene.https, "h2", "dead.test", None).await;
+    assert_eq!(client.get("dead.test", "/").await.status, 504);
+    assert_eq!(client.get("dead.test", "/").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_ends_its_stream_and_no_other() {
     let (ended, mut ends) = mpsc::unbounded_channel();
     let (upstream, connections) = serve(100, move |request| {

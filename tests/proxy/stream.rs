@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use crate::client::{tls, tls_config, tls_config_of};
+use crate::client::{Connection, tls, tls_config, tls_config_of};
 use crate::lines::ERRORS;
 use crate::pki::{Certified, PKI};
 use crate::scene::{Config, Scene, config, endpoint, settings};
@@ -428,6 +428,26 @@ async fn there_is_a_limit_to_clients_of_udp() {
     other.send(b"hello").await.unwrap();
     answered(&other, "hello").await; // once the first client's session is over
     assert_eq!(stage.scene.metric("portcullis_streams_total{carrier=\"udp\",end=\"idle\"}"), 1);
+}
+
+/// Anyone can send datagrams in the name of another.
+#[tokio::test]
+async fn datagrams_take_no_places_from_the_connections_of_their_source() {
+    let address = udp_echo().await;
+    let settings = Settings { max_connections_per_source: 1, ..listening() };
+    let stage = Stage::with(settings, || upstream(&[address]), config());
+    let (one, other) = (udp_client(stage.udp).await, udp_client(stage.udp).await);
+    answered(&one, "hello").await;
+    other.send(b"hello").await.unwrap();
+    stage.scene.metric_becomes("portcullis_connections_refused_total{reason=\"source\"}", 1).await;
+    assert_eq!(Connection::plain(stage.scene.http).await.get("udp.test", "/").await.status, 404);
+}
+
+#[tokio::test]
+async fn datagrams_without_an_endpoint_are_dropped_and_counted() {
+    let stage = Stage::new(|| upstream(&[]), config());
+    udp_client(stage.udp).await.send(b"hello").await.unwrap();
+    stage.scene.metric_becomes("portcullis_datagrams_dropped_total{reason=\"no_endpoint\"}", 1).await;
 }
 
 #[tokio::test]

@@ -122,17 +122,22 @@ impl UdpListener {
         room: &Arc<Semaphore>,
     ) -> Option<(Arc<Flow>, Session)> {
         let port = self.address.port();
-        // Neither is worth a line: whoever sends from many addresses would fill the log.
+        // None of these is worth a line: whoever sends from many addresses would fill the log.
         let Some(route) = shared.current.load().streams.udp(port).cloned() else {
             shared.metrics.streams.no_route.inc();
             return None;
         };
+        if !route.backends.iter().any(|(upstream, weight)| weight > 0 && upstream.is_usable()) {
+            shared.metrics.streams.no_endpoint.inc();
+            return None;
+        }
         let shedding = shared.shedding.load(Ordering::Relaxed);
         let Some(permit) = room.clone().try_acquire_owned().ok().filter(|_| !shedding) else {
             shared.metrics.streams.full.inc();
             return None;
         };
-        let mut place = Place::new(permit, shared.metrics.connections.stream_udp.clone(), shared.clone());
+        let mut place =
+            Place::new(permit, shared.metrics.connections.stream_udp.clone(), shared.clone()).of_datagrams();
         let client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if !place.admits(client) {
             return None;

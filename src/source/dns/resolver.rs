@@ -38,6 +38,8 @@ pub(super) struct Found {
     pub(super) addresses: BTreeSet<IpAddr>,
     /// The shortest TTL of the records that led to them.
     pub(super) ttl: Duration,
+    /// Why there may be more: the lookup of one of the families has failed.
+    pub(super) partial: Option<String>,
 }
 
 impl Resolver {
@@ -87,15 +89,20 @@ impl Resolver {
     pub(super) async fn lookup(&self, name: &str) -> Result<Found, String> {
         let name = Name::from_str_relaxed(name).map_err(|_| "is no domain name".to_owned())?;
         if let Some(addresses) = self.in_hosts(&name) {
-            return Ok(Found { addresses, ttl: LONGEST });
+            return Ok(Found { addresses, partial: None, ttl: LONGEST });
         }
         let mut missing = "does not exist (NXDOMAIN)";
         for candidate in candidates(&name, &self.search, self.ndots) {
             let (v4, v6) = join(self.query(&candidate, RecordType::A), self.query(&candidate, RecordType::AAAA)).await;
             let ttl = [&v4, &v6].iter().filter_map(|found| Some(found.as_ref().ok()?.ttl)).min();
             if let Some(ttl) = ttl {
+                let failed = [&v4, &v6]
+                    .into_iter()
+                    .filter_map(|found| found.as_ref().err())
+                    .find(|error| !matches!(error, NetError::Dns(DnsError::NoRecordsFound(_))));
+                let partial = failed.map(why);
                 let addresses = [v4, v6].into_iter().flatten().flat_map(|found| found.addresses).collect();
-                return Ok(Found { addresses: reachable(addresses), ttl });
+                return Ok(Found { addresses: reachable(addresses), partial, ttl });
             }
             for error in [v4, v6].into_iter().filter_map(Result::err) {
                 match error {
@@ -125,7 +132,7 @@ impl Resolver {
             return Err(NoRecords::new(lookup.query().clone(), ResponseCode::NoError).into());
         }
         let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or_default();
-        Ok(Found { addresses: found, ttl: Duration::from_secs(ttl.into()) })
+        Ok(Found { addresses: found, partial: None, ttl: Duration::from_secs(ttl.into()) })
     }
 }
 

@@ -26,7 +26,8 @@ fn resolver(server: &NameServer, search: &[&str]) -> Resolver {
 }
 
 fn found(hosts: &[u8], ttl: u64) -> Found {
-    Found { addresses: hosts.iter().map(|number| host(*number)).collect(), ttl: Duration::from_secs(ttl) }
+    let addresses = hosts.iter().map(|number| host(*number)).collect();
+    Found { addresses, partial: None, ttl: Duration::from_secs(ttl) }
 }
 
 #[tokio::test]
@@ -113,4 +114,30 @@ async fn a_name_is_followed_as_long_as_it_is_wanted() {
     drop(wanted_sender);
     timeout(PATIENCE, running).await.expect("it ends").unwrap();
     assert!(changes.recv().await.is_none(), "with all that it follows");
+}
+
+#[tokio::test]
+async fn half_an_answer_does_not_replace_a_whole_one() {
+    let server = NameServer::start().await;
+    let six: IpAddr = "::1".parse().unwrap();
+    server.set("a.example", Reply::Addresses(vec![host(1)], 0));
+    server.set("half.example", Reply::Six(vec![six], 0));
+    let (_wanted, wanted) = watch::channel(BTreeSet::from(["a.example".into(), "half.example".into()]));
+    let (sender, mut changes) = mpsc::channel(1);
+    tokio::spawn(run(resolver(&server, &[]), wanted, sender));
+    let mut until = async |wanted: &str, expected: Result<IpAddr, &str>| {
+        let expected = expected.map(|address| BTreeSet::from([address])).map_err(str::to_owned);
+        let seen = async {
+            while let Some(Change::Lookup { name, answer }) = changes.recv().await {
+                if *name == *wanted && answer == expected {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, seen).await.expect("the answer is told");
+    };
+    until("half.example", Ok(six)).await;
+    until("a.example", Ok(host(1))).await;
+    server.set("a.example", Reply::Six(vec![six], 0));
+    until("a.example", Err("cannot be looked up: the name server says Server Failure")).await;
 }

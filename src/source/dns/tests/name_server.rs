@@ -8,7 +8,7 @@ use std::time::Duration;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::rdata::CNAME;
-use hickory_resolver::proto::rr::{Name, RData, Record};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
@@ -23,6 +23,8 @@ pub(crate) enum Reply {
     Code(ResponseCode),
     /// Nothing: the query is lost.
     Silence,
+    /// These IPv6 addresses, with a TTL in seconds; a failure for IPv4.
+    Six(Vec<IpAddr>, u32),
 }
 
 /// Every name that it does not know gets NXDOMAIN.
@@ -104,6 +106,13 @@ fn answer(query: &Message, zone: &BTreeMap<String, Reply>) -> Option<Message> {
             }
             Some(Reply::Code(code)) => answer.metadata.response_code = *code,
             Some(Reply::Silence) => return None,
+            Some(Reply::Six(..)) if question.query_type() != RecordType::AAAA => {
+                answer.metadata.response_code = ResponseCode::ServFail;
+            }
+            Some(Reply::Six(addresses, ttl)) => {
+                let data = addresses.iter().map(|address| RData::from(*address));
+                answer.add_answers(data.map(|data| Record::from_rdata(owner.clone(), *ttl, data)));
+            }
         }
         return Some(answer);
     }
