@@ -49,6 +49,17 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     ]
 }
 
+/// The schema of the spec of `kind`; `None` where that is no kind of ours.
+pub fn spec_schema(kind: &str) -> Option<JSONSchemaProps> {
+    let crd = match kind {
+        "ApisixRoute" => ApisixRouteDefinition::crd(),
+        "ApisixTls" => ApisixTlsDefinition::crd(),
+        "ApisixUpstream" => ApisixUpstreamDefinition::crd(),
+        _ => return None,
+    };
+    crd.spec.versions.into_iter().next()?.schema?.open_api_v3_schema?.properties?.remove("spec")
+}
+
 /// The files of `crds/`: their names and their text.
 pub fn crds_yaml() -> Vec<(String, String)> {
     let file = |crd: CustomResourceDefinition| {

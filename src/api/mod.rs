@@ -15,7 +15,7 @@ pub use self::core::{
     ConfigMap, Endpoint, EndpointConditions, EndpointPort, EndpointSlice, IngressClass, IngressClassSpec, Secret,
     Service, ServicePort, ServiceSpec,
 };
-pub use crd::{crds, crds_yaml};
+pub use crd::{crds, crds_yaml, spec_schema};
 pub use health::{ActiveCheck, ActiveHealthy, ActiveUnhealthy, HealthCheck, Healthy, PassiveCheck, Unhealthy};
 pub use metadata::{ApisixRoute, ApisixTls, ApisixUpstream, GROUP, VERSION};
 pub use route::{

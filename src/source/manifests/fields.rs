@@ -4,12 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
-};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
 use serde_json::Value;
 
-use crate::api::{GROUP, crds};
+use crate::api::{GROUP, spec_schema};
 use crate::model::{Invalid, Kind};
 
 const KINDS: [(&str, &[&str]); 3] = [
@@ -23,14 +21,13 @@ const OTHERS: [&str; 4] = ["ApisixClusterConfig", "ApisixConsumer", "ApisixGloba
 
 const TOP: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
-/// The shape of the spec of each kind of ours.
-static SPECS: LazyLock<BTreeMap<String, Shape>> = LazyLock::new(|| {
-    let spec = |crd: CustomResourceDefinition| {
-        let schema = crd.spec.versions.into_iter().next()?.schema?.open_api_v3_schema?;
-        Some((crd.spec.names.kind, schema.properties?.remove("spec")?.into()))
-    };
-    crds().into_iter().filter_map(spec).collect()
-});
+/// The shapes of the specs of our kinds, each made with the first object of its kind: a schema takes a megabyte meanwhile.
+static SPECS: [LazyLock<Option<Shape>>; KINDS.len()] =
+    [LazyLock::new(|| shape(0)), LazyLock::new(|| shape(1)), LazyLock::new(|| shape(2))];
+
+fn shape(kind: usize) -> Option<Shape> {
+    spec_schema(KINDS[kind].0).map(Shape::from)
+}
 
 /// What is needed of a schema, which takes a hundred times as much memory.
 struct Shape {
@@ -76,7 +73,8 @@ pub(super) fn mistaken_kind(api_version: &str, kind: &str) -> Option<Invalid> {
 /// The fields of a document that its kind does not have.
 pub(super) fn unknown(kind: Kind, document: &Value) -> Vec<Invalid> {
     let mut wrong = Vec::new();
-    if let Some(spec) = SPECS.get(kind.as_str()) {
+    let of_kind = KINDS.iter().zip(&SPECS).find(|((name, _), _)| *name == kind.as_str());
+    if let Some(spec) = of_kind.and_then(|(_, spec)| spec.as_ref()) {
         check("", document, &TOP, &mut wrong);
         descend("spec", &document["spec"], spec, &mut wrong);
     }
