@@ -56,6 +56,27 @@ impl Program {
     }
 }
 
+/// nginx with what `http` puts into the section of that name, for an address and an empty folder.
+async fn start_nginx(http: impl FnOnce(SocketAddr, &Path) -> String) -> Program {
+    Program::start(|address, folder| {
+        let (at, http) = (folder.display(), http(address, folder));
+        let config = format!(
+            "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log; events {{}}
+             http {{
+                 access_log off;
+                 client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/fastcgi;
+                 uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
+                 {http}
+             }}"
+        );
+        fs::write(folder.join("nginx.conf"), config).unwrap();
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(folder.join("nginx.conf")).arg("-e").arg(folder.join("error.log"));
+        command
+    })
+    .await
+}
+
 async fn ask(client: &mut Connection, (method, target, field, body): Asked) -> Answer {
     let request = client.request(method, HOST, target);
     let request = field.into_iter().fold(request, |request, (name, value)| request.header(name, value));
@@ -114,8 +135,7 @@ async fn answers_alike(upstream: &Program, asked: &[Asked]) {
 
 #[tokio::test]
 async fn nginx() {
-    let upstream = Program::start(|address, folder| {
-        let at = folder.display();
+    let upstream = start_nginx(|address, folder| {
         fs::create_dir(folder.join("folder")).unwrap();
         fs::write(
             folder.join("large.bin"),
@@ -124,19 +144,11 @@ async fn nginx() {
         .unwrap();
         fs::write(folder.join("page.html"), "<p>some text</p>\n".repeat(500)).unwrap();
         fs::write(folder.join("empty.txt"), "").unwrap();
-        let config = format!(
-            "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log; events {{}}
-             http {{
-                 access_log off; gzip on; gzip_proxied any; gzip_min_length 100;
-                 client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/fastcgi;
-                 uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
-                 server {{ listen {address}; root {at}; location /moved {{ return 308 /page.html; }} }}
-             }}"
-        );
-        fs::write(folder.join("nginx.conf"), config).unwrap();
-        let mut command = Command::new("nginx");
-        command.arg("-c").arg(folder.join("nginx.conf")).arg("-e").arg(folder.join("error.log"));
-        command
+        format!(
+            "gzip on; gzip_proxied any; gzip_min_length 100;
+             server {{ listen {address}; root {}; location /moved {{ return 308 /page.html; }} }}",
+            folder.display()
+        )
     })
     .await;
     answers_alike(
@@ -218,23 +230,15 @@ async fn nginx_that_asks_for_our_certificate() {
     let server = PKI.servers.issue(&[HOST], ExtendedKeyUsagePurpose::ServerAuth);
     fs::write(files.path().join("server.pem"), &server.pem).unwrap();
     fs::write(files.path().join("server.key"), server.key.serialize_pem()).unwrap();
-    let upstream = Program::start(|address, folder| {
-        let (at, files) = (folder.display(), files.path().display());
-        let config = format!(
-            "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log; events {{}}
-             http {{
-                 access_log off;
-                 server {{
-                     listen {address} ssl; ssl_certificate {files}/server.pem; ssl_certificate_key {files}/server.key;
-                     ssl_client_certificate {files}/ca.pem; ssl_verify_client on;
-                     location / {{ return 200 '$ssl_client_s_dn, $ssl_server_name'; }}
-                 }}
+    let upstream = start_nginx(|address, _| {
+        let files = files.path().display();
+        format!(
+            "server {{
+                 listen {address} ssl; ssl_certificate {files}/server.pem; ssl_certificate_key {files}/server.key;
+                 ssl_client_certificate {files}/ca.pem; ssl_verify_client on;
+                 location / {{ return 200 '$ssl_client_s_dn, $ssl_server_name'; }}
              }}"
-        );
-        fs::write(folder.join("nginx.conf"), config).unwrap();
-        let mut command = Command::new("nginx");
-        command.arg("-c").arg(folder.join("nginx.conf")).arg("-e").arg(folder.join("error.log"));
-        command
+        )
     })
     .await;
     let read = |name: &str| fs::read_to_string(files.path().join(name)).unwrap();
