@@ -310,6 +310,11 @@ impl Backends {
         self.upstreams.iter().zip(before).map(|((upstream, sum), before)| (&**upstream, sum - before))
     }
 
+    /// Whether any upstream that can be picked has an endpoint.
+    pub fn is_usable(&self) -> bool {
+        self.iter().any(|(upstream, weight)| weight > 0 && upstream.is_usable())
+    }
+
     /// The upstream whose turn it is, by weight; `None` where all weights are 0.
     ///
     /// Over as many turns as the sum of the weights each upstream comes up exactly as often as its weight says.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use http::Response;
 use portcullis::model::Kind;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
 use crate::client::Connection;
@@ -15,7 +14,7 @@ use crate::pki::PKI;
 use crate::stage::Stage;
 use crate::tls_upstream::{TlsUpstream, certificate, serve, server_tls};
 use crate::upstream::text;
-use crate::websocket::{answer_with_echo, websocket};
+use crate::websocket::{answer_with_echo, echoes, websocket};
 
 async fn hello(names: &[&str], clients: Option<&crate::pki::Authority>) -> TlsUpstream {
     serve(server_tls(names, &["http/1.1"], clients), |_| async { Response::new(text("hello")) }).await
@@ -240,16 +239,7 @@ async fn a_websocket_goes_through_tls() {
     let upstream = serve(server_tls(&["ws.test"], &["h2", "http/1.1"], None), answer_with_echo).await;
     let stage = stage(&upstream, json!({"scheme": "https", "tlsVerify": {"caSecret": reference("servers")}})).await;
     stage.apply([secret("servers", &[("cert", &PKI.servers.certificate.pem())])]);
-    let mut stream = websocket(Connection::plain(stage.http).await, "ws.test").await;
-    let sent = vec![7; 1_000_000];
-    let mut received = vec![0; sent.len()];
-    let (mut read, mut write) = tokio::io::split(&mut stream);
-    let (written, got) = tokio::join!(write.write_all(&sent), read.read_exact(&mut received));
-    written.unwrap();
-    got.unwrap();
-    assert_eq!(sent, received);
-    stream.shutdown().await.unwrap();
-    assert_eq!(stream.read(&mut received).await.unwrap(), 0);
+    echoes(websocket(Connection::plain(stage.http).await, "ws.test").await, 1_000_000).await;
 }
 
 #[tokio::test]

@@ -47,6 +47,19 @@ pub(crate) async fn websocket(mut client: Connection, host: &str) -> TokioIo<hyp
     TokioIo::new(hyper::upgrade::on(response).await.unwrap())
 }
 
+/// Sends `size` bytes and expects them back, then the end after our own.
+pub(crate) async fn echoes(mut stream: TokioIo<hyper::upgrade::Upgraded>, size: usize) {
+    let sent = vec![7; size];
+    let mut received = vec![0; sent.len()];
+    let (mut read, mut write) = tokio::io::split(&mut stream);
+    let (written, got) = tokio::join!(write.write_all(&sent), read.read_exact(&mut received));
+    written.unwrap();
+    got.unwrap();
+    assert_eq!(sent, received);
+    stream.shutdown().await.unwrap();
+    assert_eq!(stream.read(&mut received).await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_websocket_is_tunnelled_where_the_route_allows_it() {
     let upstream = echo().await;
@@ -62,16 +75,7 @@ async fn a_websocket_is_tunnelled_where_the_route_allows_it() {
     let response = client.send(request).await.unwrap();
     assert_eq!(response.status(), 101);
     assert_eq!(response.headers()["sec-websocket-accept"], "x");
-    let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
-    let sent = vec![7; 100_000];
-    let mut received = vec![0; sent.len()];
-    let (mut read, mut write) = tokio::io::split(&mut stream);
-    let (written, got) = tokio::join!(write.write_all(&sent), read.read_exact(&mut received));
-    written.unwrap();
-    got.unwrap();
-    assert_eq!(sent, received);
-    stream.shutdown().await.unwrap();
-    assert_eq!(stream.read(&mut received).await.unwrap(), 0);
+    echoes(TokioIo::new(hyper::upgrade::on(response).await.unwrap()), 100_000).await;
     scene.access.with(&["\"GET /chat HTTP/1.1\" 101 100000 "]).await;
     let seen = upstream.seen().pop().unwrap();
     assert_eq!((seen.header("connection"), seen.header("upgrade")), (Some("upgrade"), Some("websocket")));

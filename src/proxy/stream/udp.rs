@@ -127,7 +127,7 @@ impl UdpListener {
             shared.metrics.streams.no_route.inc();
             return None;
         };
-        if !route.backends.iter().any(|(upstream, weight)| weight > 0 && upstream.is_usable()) {
+        if !route.backends.is_usable() {
             shared.metrics.streams.no_endpoint.inc();
             return None;
         }
