@@ -27,6 +27,7 @@ mod stage;
 mod upstream;
 
 mod bench;
+mod etcd;
 mod grpc;
 mod h2spec;
 mod slowhttptest;
