@@ -31,6 +31,7 @@ pub mod explain;
 pub mod admin;
 pub mod app;
 pub mod args;
+pub mod config;
 pub mod demo;
 pub mod inspect;
 
