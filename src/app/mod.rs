@@ -5,6 +5,7 @@ mod files;
 mod leadership;
 mod memory;
 mod problems;
+mod standalone;
 mod traffic;
 
 use std::collections::BTreeSet;

@@ -272,6 +272,14 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_in_the_guide() {
+        let guide = include_str!("../../docs/configuration.md");
+        for (key, used) in KEYS {
+            assert!(*used == Section || guide.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_told_with_the_nearest_one() {
         for (value, expected) in [
             (json!({"apisx": {}}), "apisx: is unknown; do you mean `apisix`?"),

@@ -10,6 +10,7 @@ mod keys;
 mod listen;
 mod nginx;
 mod reader;
+mod resources;
 mod variables;
 
 use std::net::SocketAddr;
@@ -21,6 +22,8 @@ use serde_json::Value;
 pub use self::deployment::{AdminApi, AdminKey, AdminTls, Etcd, EtcdTls, Provider, Role};
 pub use self::file::{Found, find};
 use self::reader::Section;
+pub use self::resources::resources;
+
 use crate::model::{HostName, Network, TlsVersions};
 
 /// What a config.yaml says, as far as it means something here. `None` and empty mean that it says nothing.
