@@ -14,6 +14,7 @@ pub(super) type Answer = Response<Full<Bytes>>;
 /// Why a call is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Failure {
+    /// A text is answered as it is.
     pub(super) body: Value,
     pub(super) status: StatusCode,
 }
@@ -43,7 +44,10 @@ impl From<Unavailable> for Failure {
 
 impl From<Failure> for Answer {
     fn from(failure: Failure) -> Self {
-        json_page(failure.status, &failure.body)
+        match failure.body {
+            Value::String(text) => page(failure.status, "application/json", text),
+            body => json_page(failure.status, &body),
+        }
     }
 }
 

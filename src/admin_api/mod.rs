@@ -4,9 +4,16 @@
 mod answer;
 mod api;
 mod body;
+mod configs;
 mod gate;
 mod keys;
+mod list;
+mod openapi;
+mod patch;
+mod query;
+mod resources;
 mod settings;
+mod target;
 mod tls;
 
 use std::convert::Infallible;
@@ -35,6 +42,7 @@ use crate::store::Store;
 use crate::trust::Refusal;
 
 pub use self::keys::PUBLIC_KEY;
+pub use self::openapi::document as openapi;
 pub use self::settings::{ApiKey, Role, Settings, TlsFiles};
 
 /// Connections at a time; more wait.

@@ -17,7 +17,7 @@ pub use environment::{Environment, process_environment};
 pub use key::Key;
 pub use kind::Kind;
 pub use references::references;
-pub use schema::schema;
+pub use schema::{check as check_shape, schema};
 
 use serde_json::Value;
 

@@ -54,11 +54,11 @@ pub fn schema(kind: Kind) -> &'static Value {
     &SCHEMAS[kind as usize].schema
 }
 
-/// Whether a resource has the shape of its kind.
+/// Whether a resource has the shape of its kind, which is not all that [`super::check`] asks for.
 ///
 /// # Errors
 /// What is wrong first, in APISIX's words.
-pub(super) fn check(kind: Kind, value: &Value) -> Result<(), String> {
+pub fn check(kind: Kind, value: &Value) -> Result<(), String> {
     let Checked { schema, validator } = &*SCHEMAS[kind as usize];
     let validator = validator.as_ref().ok_or("has no usable schema")?;
     words::first(schema, validator.iter_errors(value)).map_or(Ok(()), Err)
