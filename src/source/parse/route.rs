@@ -108,6 +108,7 @@ fn rule(rule: HttpRule, field: &str) -> Result<Rule, Invalid> {
         name: name.into(),
         paths,
         priority: priority.unwrap_or(0),
+        strip: None,
         timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
         upstreams,
         websocket: websocket.unwrap_or(false),
@@ -224,7 +225,8 @@ fn upstream_refs(upstreams: Vec<api::UpstreamRef>, list: &str) -> Result<Vec<Ups
         if !names.insert(name.clone()) {
             return Err(Invalid::spec(format!("{field}.name"), format!("`{name}` is in the list already")));
         }
-        refs.push(UpstreamRef { name, weight: weight::weight(weight, &field)? });
+        let weight = weight::weight(weight, &field)?;
+        refs.push(UpstreamRef { field: format!("{field}.name").into(), name, weight });
     }
     Ok(refs)
 }
