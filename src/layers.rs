@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module with the modules of this crate that it may import. What is not listed may not be imported.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("admin_api", &["model", "resource", "store", "trust"]),
+    ("admin_api", &["keyring", "model", "resource", "store", "trust"]),
     ("admin", &["compile", "explain", "metrics", "proxy", "readiness", "snapshot"]),
     ("alarm", &[]),
     ("api", &[]),
@@ -21,6 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("explain", &["compile", "model", "proxy", "snapshot", "trust"]),
     ("health", &["model", "snapshot"]),
     ("inspect", &["args", "compile", "explain", "log", "model", "proxy", "snapshot", "source", "trust", "world"]),
+    ("keyring", &[]),
     ("layers", &["*"]),
     ("lib", &[]),
     ("log", &[]),
@@ -30,11 +31,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("pool", &[]),
     ("proxy", &["alarm", "audit", "body", "drain", "log", "metrics", "model", "pool", "snapshot", "trust"]),
     ("readiness", &[]),
-    ("resource", &["model", "trust"]),
+    ("resource", &["keyring", "model", "trust"]),
     ("snapshot", &["alarm", "body", "model", "pool", "trust"]),
-    ("source", &["api", "model", "readiness", "resource", "store", "world"]),
+    ("source", &["api", "keyring", "model", "readiness", "resource", "store", "world"]),
     ("status", &["api", "compile", "model"]),
-    ("store", &[]),
+    ("store", &["keyring"]),
     ("trust", &["model"]),
     ("world", &["model"]),
 ];

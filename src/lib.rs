@@ -38,6 +38,7 @@ pub mod alarm;
 pub mod audit;
 pub mod body;
 pub mod drain;
+pub mod keyring;
 pub mod log;
 pub mod metrics;
 pub mod pool;
