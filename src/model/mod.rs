@@ -14,6 +14,7 @@ mod network;
 mod normal_path;
 mod path;
 mod problem;
+mod resource_field;
 mod route;
 mod service;
 mod stream;

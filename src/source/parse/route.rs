@@ -3,7 +3,7 @@
 //! What this version does not serve refuses the whole object: a route without the plugin that protects it, or without the
 //! expression that narrows it, is worse than none.
 
-mod expressions;
+pub(in crate::source) mod expressions;
 mod stream;
 
 use std::collections::BTreeSet;
@@ -165,7 +165,7 @@ fn request_match(matches: HttpMatch, field: &str) -> Result<Match, Invalid> {
 }
 
 /// Parses every element of a list that must not be empty.
-fn each<S, T>(
+pub(in crate::source) fn each<S, T>(
     list: &[S],
     field: &str,
     instead: &str,
