@@ -1,6 +1,7 @@
 //! Rules for TCP, TLS and UDP: who owns a port, and a host on it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::attach::{self, Attached};
@@ -37,7 +38,7 @@ pub(super) fn compile(
             let claimed = match claim(rule, context.stream_ports.as_ref(), &table) {
                 Ok(claimed) => claimed,
                 Err(invalid) => {
-                    problems.push(Problem { effect: Effect::Refused, invalid });
+                    problems.push(Problem { effect: Effect::RuleRefused, invalid });
                     continue;
                 }
             };
@@ -46,6 +47,7 @@ pub(super) fn compile(
             let upstream =
                 upstreams::resolve(world, context, &key.namespace, backend, &field, endpoints, &mut problems);
             let upstream = upstream.and_then(|upstream| plain(upstream, &field));
+            let upstream = upstream.and_then(|upstream| elsewhere(upstream, rule.protocol, context, &field));
             let upstream = upstream.map_err(|invalid| problems.push(Problem { effect: Effect::Unresolved, invalid }));
             let name: Arc<str> = format!("{key}/{}", rule.name).into();
             let stats = previous.carried.stream_stats.get(&name).cloned().unwrap_or_default();
@@ -69,6 +71,21 @@ fn plain(upstream: Upstream, field: &str) -> Result<Upstream, Invalid> {
         upstream.name
     );
     Err(Invalid::new(Reason::Unsupported, format!("{field}.serviceName"), message))
+}
+
+/// The upstream, unless it leads back to us: nothing in a stream would tell how often it has gone round.
+fn elsewhere(upstream: Upstream, protocol: Protocol, context: &Context, field: &str) -> Result<Upstream, Invalid> {
+    let is_own = |address: &SocketAddr| context.stream_addresses.contains(&(protocol, *address));
+    match upstream.nodes().iter().map(|node| node.endpoint.address).find(is_own) {
+        None => Ok(upstream),
+        Some(own) => {
+            let message = format!(
+                "an endpoint of {}, {protocol} {own}, is this proxy itself, and streams would go round for ever; name                  another Service",
+                upstream.name
+            );
+            Err(Invalid::spec(format!("{field}.serviceName"), message))
+        }
+    }
 }
 
 fn tell(report: &mut Report, key: &ObjectKey, problems: Vec<Problem>) {

@@ -159,15 +159,23 @@ fn tls_problems(
     let of_ports = ports.ports.iter().map(|(port, settings)| (port_field(*port), settings));
     let mut next = None;
     for (field, settings) in std::iter::once(("spec".to_owned(), &ports.default)).chain(of_ports) {
-        let Some(wanted) = &settings.tls else { continue };
-        let client = match tls.get(world, context, wanted, settings.http2) {
-            Ok(client) => client,
-            Err(mut invalid) => {
-                invalid.field = format!("{field}.{}", invalid.field);
-                problems.push(Problem { effect: Effect::Refused, invalid });
-                continue;
-            }
+        let mut refuse = |mut invalid: Invalid| {
+            invalid.field = format!("{field}.{}", invalid.field);
+            problems.push(Problem { effect: Effect::Refused, invalid });
         };
+        let client = match settings.tls.as_ref().map(|wanted| tls.get(world, context, wanted, settings.http2)) {
+            Some(Err(invalid)) => {
+                refuse(invalid);
+                continue; // checks use the same Secrets
+            }
+            client => client.and_then(Result::ok),
+        };
+        if let Some(check) = &settings.health
+            && let Err(invalid) = tls_of(world, context, check, settings.tls.as_deref(), tls)
+        {
+            refuse(invalid);
+        }
+        let (Some(wanted), Some(client)) = (&settings.tls, client) else { continue };
         if wanted.verify == VerifyServer::No {
             let message = "the endpoints' certificates are not verified; name their authorities";
             let invalid = Invalid::new(Reason::NotVerified, format!("{field}.tlsVerify"), message);
@@ -281,8 +289,18 @@ fn tls_of(
         Some(VerifyServer::Authorities(secret)) => VerifyServer::Authorities(secret.clone()),
         Some(VerifyServer::No | VerifyServer::SystemRoots) | None => VerifyServer::SystemRoots,
     };
+    let of_check = verify == VerifyServer::SystemRoots;
     let client = requests.and_then(|tls| tls.client.clone());
-    configs.get(world, context, &UpstreamTls { client, verify }, false).map(Some)
+    let made = configs.get(world, context, &UpstreamTls { client, verify }, false).map_err(|why| {
+        // Requests do without them: it is the check that asks for the system's authorities.
+        if of_check && why.field == "tlsVerify" { strict(&why) } else { why }
+    });
+    made.map(Some)
+}
+
+fn strict(why: &Invalid) -> Invalid {
+    let message = format!("{}; name authorities in tlsVerify.caSecret, or set it to false", why.message);
+    Invalid::new(why.reason, "healthCheck.active.strictTLS", message)
 }
 
 /// The `Host` that is always sent.
