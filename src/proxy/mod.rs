@@ -11,6 +11,7 @@
 mod access_log;
 mod affinity;
 mod authorize;
+mod begun;
 mod claims;
 mod connect;
 mod connection;
