@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::attach::{self, Attached};
-use super::upstreams::{self, Endpoints};
+use super::upstreams::{self, Carries, Endpoints};
 use super::{Context, Report};
 use crate::model::{
     Effect, HostPattern, Invalid, Kind, ObjectKey, ObjectRef, Problem, Protocol, Reason, StreamPorts, StreamRule,
 };
-use crate::snapshot::{Backends, Snapshot, StreamKey, StreamRoute, StreamStats, StreamTable, Transport, Upstream};
+use crate::snapshot::{Backends, Snapshot, StreamKey, StreamRoute, StreamStats, StreamTable, Upstream};
 use crate::world::World;
 
 /// Compiles the rules of every route object that is ours, and adds what is wrong with them to its report, which is there
@@ -43,10 +43,9 @@ pub(super) fn compile(
                 }
             };
             let field = format!("{}.backend", rule.field);
-            let backend = (&rule.backend, None);
+            let backend = (&rule.backend, Carries::Streams);
             let upstream =
                 upstreams::resolve(world, context, &key.namespace, backend, &field, endpoints, &mut problems);
-            let upstream = upstream.and_then(|upstream| plain(upstream, &field));
             let upstream = upstream.and_then(|upstream| elsewhere(upstream, rule.protocol, context, &field));
             let upstream = upstream.map_err(|invalid| problems.push(Problem { effect: Effect::Unresolved, invalid }));
             let name: Arc<str> = format!("{key}/{}", rule.name).into();
@@ -59,18 +58,6 @@ pub(super) fn compile(
         tell(report, key, problems);
     }
     (table, all_stats)
-}
-
-/// The upstream, unless something else than plain bytes is to be sent to it.
-fn plain(upstream: Upstream, field: &str) -> Result<Upstream, Invalid> {
-    if upstream.nodes().iter().all(|node| node.endpoint.transport == Transport::default()) {
-        return Ok(upstream);
-    }
-    let message = format!(
-        "the ApisixUpstream of {} asks for TLS or HTTP/2, which streams do not speak; leave its scheme out",
-        upstream.name
-    );
-    Err(Invalid::new(Reason::Unsupported, format!("{field}.serviceName"), message))
 }
 
 /// The upstream, unless it leads back to us: nothing in a stream would tell how often it has gone round.
