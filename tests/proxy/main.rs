@@ -29,6 +29,7 @@ mod seen;
 mod stage;
 mod store;
 mod stream;
+mod stream_upstream;
 mod streaming;
 mod tls_upstream;
 mod upstream;
