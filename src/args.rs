@@ -63,7 +63,8 @@ pub struct CheckOptions {
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "configuration", required = true, multiple = false, args = ["live", "manifests"])]
 pub struct ExplainOptions {
-    /// The request: `https://host[:port]/path`; `http://` means the plaintext port.
+    /// The request: `https://host[:port]/path`; `http://` means the plaintext port. Or a stream: `tcp://:port`, `tls://host:port`,
+    /// `udp://:port`.
     pub url: String,
 
     /// The client's address, for routes that have `remoteAddrs`; 127.0.0.1 where it is left out.

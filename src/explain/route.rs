@@ -96,12 +96,17 @@ fn common(pattern: &PathPattern, path: &str) -> usize {
     text.bytes().zip(path.bytes()).take_while(|(one, other)| one == other).count()
 }
 
+/// What is wrong with the ApisixRoute `namespace/name`.
+pub(super) fn problems(configuration: &Configuration<'_>, object: &str) -> Vec<String> {
+    let key = object.split_once('/').map(|(namespace, name)| ObjectKey::new(namespace, name));
+    let problems = key.iter().flat_map(|key| configuration.problems(Kind::ApisixRoute, key));
+    problems.map(|problem| problem.invalid.to_string()).collect()
+}
+
 fn backends(configuration: &Configuration<'_>, route: &Route) -> Step {
     const STEP: &str = "backends";
     let (object, _) = split_rule(&route.name);
-    let key = object.split_once('/').map(|(namespace, name)| ObjectKey::new(namespace, name));
-    let problems = key.iter().flat_map(|key| configuration.problems(Kind::ApisixRoute, key));
-    let problems = problems.map(|problem| problem.invalid.to_string());
+    let problems = problems(configuration, object);
     let takes = |upstream: &Upstream| upstream.nodes().iter().filter(|node| node.weight > 0).count();
     let counts = route.backends.iter().map(|(upstream, weight)| {
         let without = upstream.nodes().len() - takes(upstream);
