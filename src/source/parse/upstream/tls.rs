@@ -5,7 +5,7 @@ use crate::model::{Invalid, Protocol, UpstreamProtocol, UpstreamTls, VerifyServe
 use crate::source::parse::tls::secret_key;
 
 /// Reads `scheme`, `tlsSecret` and `tlsVerify`: what is spoken, and how TLS is.
-pub(super) fn read(
+pub(in crate::source) fn read(
     scheme: &str,
     secret: Option<SecretRef>,
     verify: Option<TlsVerify>,
