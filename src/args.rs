@@ -373,6 +373,20 @@ mod tests {
     }
 
     #[test]
+    fn every_option_is_a_value_of_the_chart() {
+        const TEMPLATE: &str = include_str!("../charts/portcullis/templates/deployment.yaml");
+        // What no pod of the chart is for, or what is fixed there.
+        const OTHERS: [&str; 4] = ["config", "data", "help", "manifests"];
+        let kinds = ["tcp", "tls", "udp", "http", "https"].map(|kind| TEMPLATE.replace("{{ $kind }}", kind));
+        let run = <Args as clap::CommandFactory>::command().find_subcommand("run").unwrap().clone();
+        for option in run.get_arguments().filter_map(clap::Arg::get_long).filter(|option| !OTHERS.contains(option)) {
+            let passed = format!(" --{option}");
+            let is_passed = |text: &String| text.lines().any(|line| line.split('=').next().unwrap().ends_with(&passed));
+            assert!(kinds.iter().any(is_passed), "--{option}");
+        }
+    }
+
+    #[test]
     fn a_question_needs_one_configuration() {
         let parse =
             |options: &[&str]| Args::try_parse_from([&["portcullis", "explain", "https://a.test/"], options].concat());

@@ -114,12 +114,11 @@ fn backends(configuration: &Configuration<'_>, route: &Route) -> Step {
         format!("upstream {}: {} endpoints{without}, weight {weight}", upstream.name, takes(upstream))
     });
     let notes: Vec<_> = counts.chain(problems).collect();
-    let step = if !route.backends.is_usable() {
+    let step = if route.backends.is_usable() {
+        Step::ok(STEP, format!("{} endpoints", route.backends.addresses().count()))
+    } else {
         let help = "make a Pod of the Service ready: kubectl get endpointslices";
         Step::refused(STEP, "no endpoint can take the request", help)
-    } else {
-        let usable = route.backends.iter().filter(|(_, weight)| *weight > 0).map(|(upstream, _)| takes(upstream));
-        Step::ok(STEP, format!("{} endpoints", usable.sum::<usize>()))
     };
     step.of(format!("ApisixRoute {object}"), "spec.http").notes(notes)
 }
