@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module with the modules of this crate that it may import. What is not listed may not be imported.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("admin_api", &["model", "resource", "store", "trust"]),
     ("admin", &["compile", "explain", "metrics", "proxy", "readiness", "snapshot"]),
     ("alarm", &[]),
     ("api", &[]),
@@ -13,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("args", &["log", "model"]),
     ("audit", &["model", "trust"]),
     ("body", &[]),
+    ("config", &["model"]),
     ("compile", &["model", "snapshot", "trust", "world"]),
     ("demo", &["app", "args", "log"]),
     ("drain", &[]),
@@ -28,9 +30,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("pool", &[]),
     ("proxy", &["alarm", "audit", "body", "drain", "log", "metrics", "model", "pool", "snapshot", "trust"]),
     ("readiness", &[]),
+    ("resource", &["model", "trust"]),
     ("snapshot", &["alarm", "body", "model", "pool", "trust"]),
-    ("source", &["api", "model", "readiness", "world"]),
+    ("source", &["api", "model", "readiness", "resource", "store", "world"]),
     ("status", &["api", "compile", "model"]),
+    ("store", &[]),
     ("trust", &["model"]),
     ("world", &["model"]),
 ];
@@ -41,7 +45,9 @@ const MAY_NOT_USE: &[(&str, &[&str])] = &[
     ("health", &["kube", "k8s_openapi", "schemars"]),
     ("model", &["kube", "k8s_openapi", "hyper", "rustls", "tokio"]),
     ("proxy", &["kube", "k8s_openapi", "schemars"]),
+    ("resource", &["kube", "k8s_openapi", "hyper", "tokio", "rustls"]),
     ("snapshot", &["kube", "k8s_openapi", "schemars"]),
+    ("store", &["kube", "k8s_openapi"]),
     ("trust", &["kube", "tokio"]),
     ("world", &["kube", "k8s_openapi", "tokio"]),
 ];

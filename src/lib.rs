@@ -9,7 +9,9 @@
 
 pub mod api;
 pub mod model;
+pub mod resource;
 pub mod source;
+pub mod store;
 pub mod world;
 
 pub mod trust;

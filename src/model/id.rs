@@ -116,6 +116,9 @@ pub enum SourceId {
     Kubernetes,
     /// Directories of YAML files.
     Manifests,
+    /// What was written with the Admin API: the embedded store, or etcd. Its keys never meet those of the others, because their namespace
+    /// is the store's prefix ([`crate::resource::Key`]).
+    Store,
 }
 
 /// The metadata that takes part in decisions. The resource version is left out on purpose: a status write changes it.
