@@ -5,6 +5,7 @@ mod files;
 mod leadership;
 mod memory;
 mod problems;
+mod standalone;
 mod traffic;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ use self::traffic::Traffic;
 use crate::admin::{Admin, Pages};
 use crate::args::RunOptions;
 use crate::compile::{Context, Report, TlsContext};
+use crate::config::{Config, Found, Warning};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::{SourceId, StreamPorts};
@@ -32,7 +34,7 @@ use crate::readiness::Readiness;
 use crate::snapshot::Current;
 use crate::source::{dns, kubernetes, manifests::Manifests};
 use crate::world::World;
-use crate::{drain, health, log};
+use crate::{config, drain, health, log};
 
 /// The gate that opens with the first published snapshot.
 const FIRST_SNAPSHOT: &str = "first snapshot";
@@ -51,8 +53,24 @@ const CHANGES: usize = 1024;
 /// # Errors
 /// When something is missing to start with: no source, an address in use, manifests that cannot be read.
 pub fn run(options: &RunOptions) -> anyhow::Result<()> {
+    let mut options = options.clone();
+    let found = config::find(options.config.as_deref())?;
+    if let Some(found) = &found {
+        options.adopt(&found.config);
+    }
     let log = log::start(options.log_format, &options.log_level)?;
-    let outcome = serve(options, &log, |_| {});
+    let config = match found {
+        Some(Found { config, path, warnings }) => {
+            tracing::info!("read {}", path.display());
+            for Warning { key, why } in warnings {
+                tracing::warn!("{}: {key} has no meaning here: {why}", path.display());
+            }
+            Some(config)
+        }
+        None if options.manifests.is_empty() && !options.follows_kubernetes(false) => Some(Config::local()),
+        None => None,
+    };
+    let outcome = serve(&options, config.as_ref(), &log, |_| {});
     log.flush();
     outcome
 }
@@ -64,12 +82,13 @@ pub(crate) struct Addresses {
     pub(crate) https: Vec<SocketAddr>,
 }
 
-/// As [`run`]; `started` is called when the first snapshot is served.
-pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        options.follows_kubernetes() || !options.manifests.is_empty(),
-        "nothing to serve: give --manifests DIRECTORY, --kubernetes, or both"
-    );
+/// As [`run`], with a config.yaml that was taken over already; `started` is called when the first snapshot is served.
+pub(crate) fn serve(
+    options: &RunOptions,
+    config: Option<&Config>,
+    log: &Log,
+    started: impl FnOnce(&Addresses),
+) -> anyhow::Result<()> {
     // Control and traffic have runtimes of their own, so that neither can stall the other.
     let control = runtime::Builder::new_current_thread().enable_all().build()?;
     let traffic = Traffic::start(options.workers)?;
@@ -77,7 +96,7 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
     let metrics = Arc::new(Metrics::new(current.clone()));
     let proxy = {
         let _guard = traffic.handle().enter();
-        Proxy::bind(settings(options), current.clone(), log.clone(), metrics.clone())
+        Proxy::bind(settings(options, config), current.clone(), log.clone(), metrics.clone())
             .context("cannot listen for traffic")?
     };
     let outcome = control.block_on(async {
@@ -92,7 +111,7 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
         };
         tokio::spawn(Admin::bind(options.admin_listen, pages).await?.run());
         let ports = proxy.stream_ports();
-        let (published, leadership) = start_control(options, ports, current, reports, &readiness).await?;
+        let (published, leadership) = start_control((options, config), ports, current, reports, &readiness).await?;
         let stop = stop_signal()?;
         let serving = Serving { leadership, options, proxy, published, readiness, traffic: traffic.handle() };
         serving.until(stop, started).await;
@@ -102,34 +121,39 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
     outcome
 }
 
-fn settings(options: &RunOptions) -> Settings {
+fn settings(options: &RunOptions, config: Option<&Config>) -> Settings {
+    let timeouts = config.map(|config| config.timeouts).unwrap_or_default();
+    let default = Settings::default();
     let RunOptions { http_listen, http_proxy_protocol_listen, https_listen, https_proxy_protocol_listen, .. } = options;
     let max_connections = files::connections(options.listeners());
     Settings {
         access_log_sample: options.access_log_sample,
         allow_plaintext_client_auth: options.allow_plaintext_client_auth,
+        body_timeout: timeouts.client_body.unwrap_or(default.body_timeout),
         fallback_sni: options.fallback_sni.clone(),
         http: http_listen.clone(),
         http_proxy_protocol: http_proxy_protocol_listen.clone(),
         https: https_listen.clone(),
         https_proxy_protocol: https_proxy_protocol_listen.clone(),
+        idle_timeout: timeouts.keepalive.unwrap_or(default.idle_timeout),
         max_body_size: options.max_body_size.filter(|bytes| *bytes > 0),
         max_connections,
         max_connections_per_source: options.max_connections_per_source.unwrap_or(max_connections / 2),
         memory_limit: memory::limit(options.memory_limit),
+        send_timeout: timeouts.send.unwrap_or(default.send_timeout),
         stream_tcp: options.stream_tcp_listen.clone(),
         stream_tls: options.stream_tls_listen.clone(),
         stream_udp: options.stream_udp_listen.clone(),
         trust_grace: options.trust_grace,
         trusted_addresses: options.trusted_addresses.clone(),
-        ..Settings::default()
+        ..default
     }
 }
 
 /// Starts the sources, the control loop and, in a cluster, the status writer. The receiver says when the first snapshot is
 /// published.
 async fn start_control(
-    options: &RunOptions,
+    (options, config): (&RunOptions, Option<&Config>),
     ports: StreamPorts,
     current: Arc<Current>,
     reports: watch::Sender<Arc<Report>>,
@@ -148,7 +172,7 @@ async fn start_control(
         tokio::spawn(opened.clone().run(change_sender.clone()));
         manifests = Some(opened);
     }
-    if options.follows_kubernetes() {
+    if options.follows_kubernetes(config.is_some()) {
         sources.push(SourceId::Kubernetes);
         let mut config = kube::Config::infer().await.context("no Kubernetes API server is configured")?;
         config.connect_timeout = Some(CONNECT);
@@ -165,7 +189,9 @@ async fn start_control(
         class: options.class.ingress_class.clone().into(),
         controller: options.class.controller_name.clone().into(),
         stream_ports: Some(ports),
-        tls: TlsContext::new()?.trusting(|| rustls_native_certs::load_native_certs().certs),
+        tls: TlsContext::new()?
+            .offering(config.map(|config| config.tls_versions).unwrap_or_default())
+            .trusting(|| rustls_native_certs::load_native_certs().certs),
     };
     let outputs = control::Outputs {
         current,

@@ -63,6 +63,7 @@ pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) 
     let (streams, stream_stats) = streams::compile(world, context, previous, &mut endpoints, &mut report);
     let carried = Carried { endpoints: endpoints.current, health: endpoints.health, stats, stream_stats };
     let change = upstreams::report(world, context, &carried, now, &mut report);
+    report.name_fields_of_resources();
     let next = next.into_iter().chain(change).min();
     let identity_headers = tls::identity_headers(world, context, previous);
     let generation = previous.generation + 1;

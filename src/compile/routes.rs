@@ -48,7 +48,8 @@ pub(super) fn compile(
         };
         let mut problems = Vec::new();
         for (index, rule) in object.rules.iter().enumerate() {
-            let name: Arc<str> = format!("{key}/{}", rule.name).into();
+            let name: Arc<str> =
+                if rule.name.is_empty() { key.to_string() } else { format!("{key}/{}", rule.name) }.into();
             let route_stats: Arc<RouteStats> = previous.carried.stats.get(&name).cloned().unwrap_or_default();
             stats.insert(name.clone(), route_stats.clone());
             let route = Arc::new(Route {
@@ -57,6 +58,7 @@ pub(super) fn compile(
                 methods: rule.methods,
                 name,
                 stats: route_stats,
+                strip: rule.strip.clone(),
                 timeouts: rule.timeouts.unwrap_or_default(),
                 websocket: rule.websocket,
             });
@@ -91,9 +93,8 @@ fn backends(
             Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
         }
     }
-    for (index, upstream) in rule.upstreams.iter().enumerate() {
-        let field = format!("spec.http[{rule_index}].upstreams[{index}]");
-        match upstreams::external(world, context, &key.namespace, (upstream, rule.timeouts), &field, endpoints) {
+    for upstream in &rule.upstreams {
+        match upstreams::external(world, context, &key.namespace, (upstream, rule.timeouts), endpoints) {
             Ok(resolved_upstream) => resolved.push((resolved_upstream, upstream.weight)),
             Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
         }

@@ -114,6 +114,7 @@ fn rule(name: &str, host: &str, path: &str, backends: &[(&str, u32)]) -> Rule {
         name: name.into(),
         paths: vec![PathPattern::parse(path).unwrap()],
         priority: 0,
+        strip: None,
         timeouts: None,
         upstreams: vec![],
         websocket: false,

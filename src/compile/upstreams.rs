@@ -362,7 +362,6 @@ pub(super) fn resolve(
 }
 
 /// The nodes of the ApisixUpstream that `reference`, of an object in `namespace`, names, for a route with deadlines of its own or none.
-/// `field` is the reference's path in the object.
 ///
 /// # Errors
 /// When there is no such ApisixUpstream of ours, it is refused, or none of its nodes has a name that can be resolved. Which of
@@ -372,13 +371,13 @@ pub(super) fn external(
     context: &Context,
     namespace: &Arc<str>,
     (reference, timeouts): (&UpstreamRef, Option<Timeouts>),
-    field: &str,
     endpoints: &mut Endpoints<'_>,
 ) -> Result<Upstream, Invalid> {
     let key = ObjectKey::new(namespace.clone(), reference.name.clone());
-    let unusable =
-        |why: &str| Invalid::new(Reason::RefNotFound, format!("{field}.name"), format!("ApisixUpstream {key} {why}"));
-    let observed = world.upstream(&key).ok_or_else(|| unusable("does not exist"))?;
+    let object = ObjectRef { kind: Kind::ApisixUpstream, key };
+    let key = &object.key;
+    let unusable = |why: &str| Invalid::new(Reason::RefNotFound, &*reference.field, format!("{object} {why}"));
+    let observed = world.upstream(key).ok_or_else(|| unusable("does not exist"))?;
     let upstream = observed.value.as_ref().map_err(|why| unusable(&format!("is refused: {why}")))?;
     if attach::attached(upstream.class.as_deref(), world, context) != Attached::Ours {
         return Err(unusable("belongs to another controller, or to none"));
@@ -386,14 +385,14 @@ pub(super) fn external(
     let settings = upstream.settings.as_ref().map_err(|why| unusable(&format!("is refused: {why}")))?;
     let mut found = Vec::new();
     for node in &settings.nodes {
-        let name = nodes::name(world, namespace, node, field).ok();
+        let name = nodes::name(world, namespace, node, "").ok();
         if let Some(named) = name.and_then(|name| endpoints.find(world, name).ok()) {
             found.push((node, named));
         }
     }
     if found.is_empty() {
         return Err(unusable(match settings.nodes.as_slice() {
-            [] => "has no externalNodes",
+            [] => "has no nodes of its own",
             _ => "has no external node that can be resolved; its own conditions say why",
         }));
     }
@@ -405,12 +404,16 @@ pub(super) fn external(
     for ((node, named), weight) in found.into_iter().zip(nodes::shares(&counts)) {
         for address in named.addresses {
             let address = SocketAddr::new(address, node.port.unwrap_or(port));
-            nodes.push(Node { weight, ..endpoints.node(address, &transport, named.name.as_ref()) });
+            nodes.push(Node {
+                priority: node.priority,
+                weight,
+                ..endpoints.node(address, &transport, named.name.as_ref())
+            });
         }
     }
     let watched = endpoints.look_after(world, context, &mut nodes, &settings.default, key.to_string());
     watched.map_err(|why| unusable(&format!("is refused: {why}")))?;
-    configure(Upstream::new(key.to_string().into(), nodes), &settings.default, timeouts, &format!("{field}.name"))
+    configure(Upstream::new(key.to_string().into(), nodes), &settings.default, timeouts, &reference.field)
 }
 
 /// The ready endpoints of the Service's port `port`: those of the slices' port of the same name (EndpointSlice v1).

@@ -181,6 +181,10 @@ fn rule(name: &str) -> String {
 }
 
 fn split_rule(name: &str) -> (&str, &str) {
+    // A route of the Admin API is one rule: `/apisix/routes/1`.
+    if name.starts_with('/') {
+        return (name, "");
+    }
     // Rule names may hold a slash; those of namespaces and objects do not.
     let second = name.match_indices('/').nth(1).map(|(at, _)| at);
     second.map_or((name, ""), |at| (&name[..at], &name[at + 1..]))

@@ -14,6 +14,7 @@ mod network;
 mod normal_path;
 mod path;
 mod problem;
+mod resource_field;
 mod route;
 mod service;
 mod stream;
@@ -28,7 +29,7 @@ pub use client_auth::{
     Mode, RevocationRef, RevocationSettings, TextMatch,
 };
 pub use data::Data;
-pub use expression::{BodyArgument, Expression, Number, Pattern, Step, Subject, Test, Variable};
+pub use expression::{BodyArgument, Comparison, Expression, Group, Number, Pattern, Step, Subject, Test, Variable};
 pub use health::{ActiveCheck, CheckKind, Criteria, HeaderField, HealthCheck, Sign, Thresholds};
 pub use host::{HostName, HostPattern};
 pub use id::{Kind, Meta, ObjectKey, ObjectRef, SourceId};

@@ -43,6 +43,9 @@ pub struct ExternalNode {
     pub name: ExternalName,
     /// The port; `None` for the scheme's own.
     pub port: Option<u16>,
+    /// Nodes of a lower priority get requests only when none of a higher one is healthy, or all of those were tried; default 0
+    /// (APISIX).
+    pub priority: i32,
     /// The share of all its addresses together; default 100 (APISIX), 0 gets no requests.
     pub weight: u32,
 }

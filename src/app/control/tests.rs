@@ -162,6 +162,7 @@ fn external(name: &str) -> Change {
         name: "rule".into(),
         paths: vec![PathPattern::parse("/*").unwrap()],
         priority: 0,
+        strip: None,
         timeouts: None,
         upstreams: vec![],
         websocket: false,

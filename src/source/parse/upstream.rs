@@ -3,10 +3,10 @@
 //! What this version does not serve refuses the whole object, and with it the backends that it speaks for: a Service that
 //! is to be reached by TLS must not be sent plain text.
 
-mod balancer;
-mod health;
+pub(in crate::source) mod balancer;
+pub(in crate::source) mod health;
 mod nodes;
-mod tls;
+pub(in crate::source) mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -122,7 +122,8 @@ fn refuse(field: &str, name: &str, value: Option<&Value>) -> Result<(), Invalid>
     }
 }
 
-fn host(pass: &str, rewrite: &str, field: &str) -> Result<PassHost, Invalid> {
+/// The `Host` that is sent.
+pub(in crate::source) fn host(pass: &str, rewrite: &str, field: &str) -> Result<PassHost, Invalid> {
     match pass {
         "" | "pass" => Ok(PassHost::Pass),
         "node" => Ok(PassHost::Node),

@@ -5,7 +5,7 @@ use crate::model::{Invalid, UpstreamTls, VerifyServer};
 use crate::source::parse::tls::secret_key;
 
 /// Reads `scheme`, `tlsSecret` and `tlsVerify`: whether HTTP/2 is spoken, and how TLS is.
-pub(super) fn read(
+pub(in crate::source) fn read(
     scheme: &str,
     secret: Option<SecretRef>,
     verify: Option<TlsVerify>,
