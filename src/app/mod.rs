@@ -10,7 +10,7 @@ mod traffic;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::compile::{Context, Report, TlsContext};
 use crate::config::{Config, Found, Warning};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::{SourceId, StreamPorts};
+use crate::model::{Protocol, SourceId, StreamPorts};
 use crate::proxy::{Proxy, Settings};
 use crate::readiness::Readiness;
 use crate::snapshot::Current;
@@ -110,8 +110,8 @@ pub(crate) fn serve(
             settings: proxy.settings().clone(),
         };
         tokio::spawn(Admin::bind(options.admin_listen, pages).await?.run());
-        let ports = proxy.stream_ports();
-        let (published, leadership) = start_control((options, config), ports, current, reports, &readiness).await?;
+        let streams = (proxy.stream_addresses(&machine()), proxy.stream_ports());
+        let (published, leadership) = start_control((options, config), streams, current, reports, &readiness).await?;
         let stop = stop_signal()?;
         let serving = Serving { leadership, options, proxy, published, readiness, traffic: traffic.handle() };
         serving.until(stop, started).await;
@@ -150,11 +150,24 @@ fn settings(options: &RunOptions, config: Option<&Config>) -> Settings {
     }
 }
 
+/// The addresses of this machine, which is a Pod as a rule; they stay as long as it does.
+fn machine() -> Vec<IpAddr> {
+    match if_addrs::get_if_addrs() {
+        Ok(interfaces) => interfaces.iter().map(if_addrs::Interface::ip).collect(),
+        Err(error) => {
+            tracing::warn!(
+                "the addresses of this machine are unknown, and so are streams that lead back to it: {error}"
+            );
+            Vec::new()
+        }
+    }
+}
+
 /// Starts the sources, the control loop and, in a cluster, the status writer. The receiver says when the first snapshot is
 /// published.
 async fn start_control(
     (options, config): (&RunOptions, Option<&Config>),
-    ports: StreamPorts,
+    (stream_addresses, stream_ports): (BTreeSet<(Protocol, SocketAddr)>, StreamPorts),
     current: Arc<Current>,
     reports: watch::Sender<Arc<Report>>,
     readiness: &Readiness,
@@ -188,7 +201,8 @@ async fn start_control(
     let context = Context {
         class: options.class.ingress_class.clone().into(),
         controller: options.class.controller_name.clone().into(),
-        stream_ports: Some(ports),
+        stream_addresses,
+        stream_ports: Some(stream_ports),
         tls: TlsContext::new()?
             .offering(config.map(|config| config.tls_versions).unwrap_or_default())
             .trusting(|| rustls_native_certs::load_native_certs().certs),

@@ -59,7 +59,7 @@ impl ObjectReport {
         use crate::model::Reason::{Conflict, InvalidSpec, Unsupported};
         let is_spec = |p: &Problem| matches!(p.invalid.reason, Conflict | InvalidSpec | Unsupported);
         let of = |wanted: &dyn Fn(&Problem) -> bool| self.problems.iter().filter(|p| wanted(p)).collect::<Vec<_>>();
-        let own = of(&|p| is_spec(p) && p.effect == Effect::Refused);
+        let own = of(&|p| is_spec(p) && matches!(p.effect, Effect::Refused | Effect::RuleRefused));
         let reference = of(&|p| p.effect != Effect::Warning && (!is_spec(p) || p.effect == Effect::Unresolved));
         [
             Self::condition("Accepted", "Accepted", "the object is valid", &own),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::attach::Attached;
-use super::upstreams::{self, Endpoints};
+use super::upstreams::{self, Carries, Endpoints};
 use super::{Context, ObjectReport, Report, attach};
 use crate::model::{Effect, HostPattern, Kind, Meta, ObjectKey, ObjectRef, PathPattern, Problem, Rule, SourceId};
 use crate::snapshot::{Backends, HostRoutes, HostTable, Route, RouteStats, Snapshot};
@@ -87,7 +87,7 @@ fn backends(
     let mut resolved = Vec::new();
     for (index, backend) in rule.backends.iter().enumerate() {
         let field = format!("spec.http[{rule_index}].backends[{index}]");
-        let backend_of = (backend, rule.timeouts);
+        let backend_of = (backend, Carries::Requests(rule.timeouts));
         match upstreams::resolve(world, context, &key.namespace, backend_of, &field, endpoints, problems) {
             Ok(upstream) => resolved.push((upstream, backend.weight)),
             Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),

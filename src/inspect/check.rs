@@ -55,7 +55,7 @@ impl Findings {
     fn add(&mut self, read: &Read, object: &ObjectRef, problem: &Problem) {
         let Problem { effect, invalid } = problem;
         let level = match effect {
-            Effect::Refused => {
+            Effect::Refused | Effect::RuleRefused => {
                 self.errors += 1;
                 "error"
             }

@@ -1,5 +1,6 @@
 //! Manifests, read once and compiled.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -35,6 +36,7 @@ pub(super) fn read(
     let context = Context {
         class: class.ingress_class.clone().into(),
         controller: class.controller_name.clone().into(),
+        stream_addresses: BTreeSet::new(),
         stream_ports: None,
         tls: TlsContext::new()
             .context("cannot prepare TLS")?

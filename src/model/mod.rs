@@ -42,6 +42,8 @@ pub use route::{BackendRef, Conditions, Granularity, Methods, PortRef, Route, Ru
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
 pub use stream::{Protocol, StreamPorts, StreamRule};
 pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};
-pub use upstream::{ExternalName, ExternalNode, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
+pub use upstream::{
+    ExternalName, ExternalNode, PassHost, ServiceSettings, SettingsByPort, UpstreamProtocol, UpstreamSettings,
+};
 pub use upstream_tls::{UpstreamTls, VerifyServer};
 pub use validity::{Validated, Validity, timestamp};

@@ -107,8 +107,7 @@ impl Trial {
         let target = path::normal(target)?;
         authorize(snapshot, tls, &host, target.path(), now, settings.allow_plaintext_client_auth)?;
         let route = snapshot.route(&self.facts(&host, target.path())).ok_or(ProxyError::NotFound)?;
-        let reachable = route.backends.iter().any(|(upstream, weight)| weight > 0 && !upstream.nodes().is_empty());
-        if reachable { Ok(route.clone()) } else { Err(ProxyError::NoEndpoint) }
+        if route.backends.is_usable() { Ok(route.clone()) } else { Err(ProxyError::NoEndpoint) }
     }
 }
 

@@ -68,6 +68,7 @@ impl Stage {
         let context = Context {
             class: "apisix".into(),
             controller: "apisix.apache.org/apisix-ingress-controller".into(),
+            stream_addresses: [].into(),
             stream_ports: Some(proxy.stream_ports()),
             tls: TlsContext::new().unwrap(),
         };

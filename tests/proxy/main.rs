@@ -28,6 +28,7 @@ mod seen;
 #[expect(dead_code, reason = "shared with the attacks, which use more of it")]
 mod stage;
 mod stream;
+mod stream_upstream;
 mod streaming;
 mod tls_upstream;
 mod upstream;

@@ -29,6 +29,7 @@ impl Bench {
         let context = Context {
             class: "apisix".into(),
             controller: "ours".into(),
+            stream_addresses: BTreeSet::new(),
             stream_ports: None,
             tls: TlsContext::new().unwrap(),
         };

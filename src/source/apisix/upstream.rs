@@ -113,7 +113,7 @@ fn settings(
         }
     };
     let scheme = upstream.scheme.unwrap_or_default();
-    let (http2, tls) = tls::read(&scheme, certificate, verify, resource.prefix, "spec").map_err(translated)?;
+    let (protocol, tls) = tls::read(&scheme, certificate, verify, resource.prefix, "spec").map_err(translated)?;
     let balancer = api::LoadBalancer { hash_on: upstream.hash_on, key: upstream.key, kind: upstream.kind };
     let pass_host = upstream.pass_host.unwrap_or_default();
     let upstream_host = upstream.upstream_host.unwrap_or_default();
@@ -121,7 +121,7 @@ fn settings(
         balancing: balancer::read(balancer, "spec.loadbalancer").map_err(translated)?,
         health: upstream.checks.map(|checks| checks::read(checks, within).map(Arc::new)).transpose()?,
         host: host(&pass_host, &upstream_host, "spec").map_err(translated)?,
-        http2,
+        protocol,
         keepalive: upstream.keepalive_pool.map_or(Ok(Keepalive::default()), |pool| keepalive(&pool, &field(POOL)))?,
         retries: upstream.retries.map(|retries| self::retries(retries, &field("retries"))).transpose()?,
         retry_timeout: match upstream.retry_timeout {
