@@ -81,7 +81,8 @@ impl Machine {
 
     /// Runs text in bash, in the folder.
     pub(crate) fn run(&self, text: &str) -> Done {
-        let output = self.command("timeout").args(["--kill-after=5", "60", "bash", "-o", "pipefail", "-c", text]).output();
+        let output =
+            self.command("timeout").args(["--kill-after=5", "60", "bash", "-o", "pipefail", "-c", text]).output();
         let output = output.expect("nsenter runs");
         Done {
             code: output.status.code().unwrap_or(-1),
@@ -123,9 +124,16 @@ impl Machine {
     /// Asks the Admin API; gives status and body.
     #[track_caller]
     pub(crate) fn admin(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.admin_at(9180, method, path, body)
+    }
+
+    /// As [`Machine::admin`], at another port.
+    #[track_caller]
+    pub(crate) fn admin_at(&self, port: u16, method: &str, path: &str, body: &Value) -> (u16, Value) {
         self.write("body.json", &body.to_string());
-        let url = format!("http://127.0.0.1:9180/apisix/admin{path}");
-        let answer = self.run(&format!("curl -sS -X {method} -H '{KEY}' -d @body.json -w '\\n%{{http_code}}' '{url}'")).ok();
+        let url = format!("http://127.0.0.1:{port}/apisix/admin{path}");
+        let answer =
+            self.run(&format!("curl -sS -X {method} -H '{KEY}' -d @body.json -w '\\n%{{http_code}}' '{url}'")).ok();
         let (body, status) = answer.rsplit_once('\n').unwrap();
         let body = serde_json::from_str(body).unwrap_or_else(|_| body.into());
         (status.parse().unwrap(), body)

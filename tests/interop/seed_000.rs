@@ -43,7 +43,7 @@ fn the_guide_to_upstream_mutual_tls_works_as_written() {
 
     // Sign Certificates. Whoever is asked for a name presses return.
     machine.write("sign", OPENSSL);
-    machine.run("yes '' | bash -e sign 2>sign.log").says("").unwrap_or_default();
+    machine.run("bash -e sign 2>sign.log < <(yes '' | head -20)").ok();
     machine.run("openssl verify -CAfile ca.crt server.crt client.crt").ok();
 
     // Deploy Backend Service: the folders that the container mounts.

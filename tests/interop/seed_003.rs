@@ -32,7 +32,8 @@ const UPSTREAMS: &str = "
     server { listen 8443 ssl; ssl_verify_client on; return 200 'mTLS of $ssl_client_s_dn'; }
 ";
 
-const CURL: &str = "curl -sS --http1.1 --cacert ca.crt --resolve foodservice.com:9443:127.0.0.1 https://foodservice.com:9443";
+const CURL: &str =
+    "curl -sS --http1.1 --cacert ca.crt --resolve foodservice.com:9443:127.0.0.1 https://foodservice.com:9443";
 
 #[test]
 fn the_concepts_of_ssl_objects_hold() {
