@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::standalone::Standalone;
-use crate::admin_api::{self, AdminApi, ApiKey, Role, TlsFiles};
+use crate::admin_api::{self, AdminApi, ApiKey, Mode, Role, TlsFiles};
 use crate::config::{self, Config, Provider};
 use crate::keyring::Keyring;
 use crate::source::apisix;
@@ -29,15 +29,15 @@ pub(super) async fn start(
     streams: bool,
     changes: mpsc::Sender<Change>,
 ) -> anyhow::Result<()> {
-    let is_standalone = matches!(config.provider, Provider::Yaml(_));
-    if !is_standalone || config.admin.is_some() {
+    let mode = if matches!(config.provider, Provider::Yaml(_)) { Mode::Standalone } else { Mode::Resources };
+    if mode == Mode::Resources || config.admin.is_some() {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
         made.with_context(|| format!("cannot make the data folder {}; name another with --data", data.display()))?;
     }
     let keyring = keyring(config, data).map_err(anyhow::Error::msg)?;
     let (store, prefix) = open(&config.provider, data)?;
     if let Some(admin) = &config.admin {
-        let settings = settings(admin, data, &prefix, is_standalone, streams);
+        let settings = settings(admin, data, &prefix, (mode, streams));
         let api = AdminApi::bind(settings, store.clone(), keyring.clone()).await?;
         tracing::info!(address = %api.local_addr()?, "serving the Admin API");
         tokio::spawn(api.run());
@@ -84,8 +84,7 @@ fn settings(
     admin: &config::AdminApi,
     data: &Path,
     prefix: &Arc<str>,
-    standalone: bool,
-    streams: bool,
+    (mode, streams): (Mode, bool),
 ) -> admin_api::Settings {
     let key = |key: &config::AdminKey| ApiKey {
         key: key.key.clone(),
@@ -104,8 +103,8 @@ fn settings(
         key_required: admin.key_required,
         keys: admin.keys.iter().map(key).collect(),
         listen: admin.listen,
+        mode,
         prefix: prefix.clone(),
-        standalone,
         streams,
         tls: admin.tls.as_ref().map(tls),
     }
