@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 /// Each module with the modules of this crate that it may import. What is not listed may not be imported.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("admin_api", &["keyring", "model", "resource", "store", "trust"]),
+    ("admin_api", &["keyring", "model", "possession", "resource", "store", "trust"]),
     ("admin", &["compile", "explain", "metrics", "proxy", "readiness", "snapshot"]),
     ("alarm", &[]),
     ("api", &[]),
     ("app", &["*"]),
-    ("args", &["log", "model"]),
+    ("args", &["config", "log", "model"]),
     ("audit", &["model", "trust"]),
     ("body", &[]),
     ("config", &["model"]),
-    ("compile", &["model", "snapshot", "trust", "world"]),
+    ("compile", &["model", "possession", "snapshot", "trust", "world"]),
     ("demo", &["app", "args", "log"]),
     ("drain", &[]),
     ("explain", &["compile", "model", "proxy", "snapshot", "trust"]),
@@ -29,6 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &["model", "snapshot", "trust"]),
     ("model", &[]),
     ("pool", &[]),
+    ("possession", &["trust"]),
     ("proxy", &["alarm", "audit", "body", "drain", "log", "metrics", "model", "pool", "snapshot", "trust"]),
     ("readiness", &[]),
     ("resource", &["keyring", "model", "trust"]),

@@ -14,6 +14,7 @@ pub mod source;
 pub mod store;
 pub mod world;
 
+pub mod possession;
 pub mod trust;
 
 pub mod snapshot;
@@ -29,8 +30,10 @@ pub mod status;
 pub mod explain;
 
 pub mod admin;
+pub mod admin_api;
 pub mod app;
 pub mod args;
+pub mod config;
 pub mod demo;
 pub mod inspect;
 
