@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::invalid;
 use crate::model::HostPattern;
-use crate::trust::{self, Anchors};
+use crate::trust::{self, Anchors, Unpaired};
 
 /// Whether certificates are some, keys belong to them, and authorities are ones.
 pub(super) fn check(value: &Value) -> Result<(), String> {
@@ -37,12 +37,14 @@ pub(super) fn check(value: &Value) -> Result<(), String> {
 
 /// Whether a certificate and a key can be read and belong together.
 pub(super) fn pair(certificate: &str, key: &str) -> Result<(), String> {
-    trust::certificates(certificate.as_bytes()).map_err(|why| unreadable_certificate(&why))?;
-    trust::private_key(key.as_bytes())
-        .map_err(|why| format!("failed to parse key: PEM_read_bio_PrivateKey() failed: it {why}"))?;
-    trust::check_pair(certificate.as_bytes(), key.as_bytes())
+    trust::check_pair(certificate.as_bytes(), key.as_bytes()).map_err(|why| match why {
+        Unpaired::Certificate(why) => unreadable_certificate(&why),
+        Unpaired::Key(why) => format!("failed to parse key: PEM_read_bio_PrivateKey() failed: it {why}"),
+        Unpaired::Mismatch => why.to_string(),
+    })
 }
 
+/// OpenSSL's words, which APISIX shows, then ours.
 fn unreadable_certificate(why: &str) -> String {
     format!("failed to parse cert: PEM_read_bio_X509_AUX() failed: it {why}")
 }
