@@ -11,7 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("alarm", &[]),
     ("api", &[]),
     ("app", &["*"]),
-    ("args", &["log", "model"]),
+    ("args", &["config", "log", "model"]),
     ("audit", &["model", "trust"]),
     ("body", &[]),
     ("config", &["model"]),

@@ -33,6 +33,7 @@ pub mod admin;
 pub mod admin_api;
 pub mod app;
 pub mod args;
+pub mod config;
 pub mod demo;
 pub mod inspect;
 

@@ -29,6 +29,7 @@ pub struct TlsContext {
     provider: Arc<CryptoProvider>,
     roots: Arc<Roots>,
     tickets: Arc<dyn ProducesTickets>,
+    versions: TlsVersions,
 }
 
 /// The authorities that the system trusts. They are read when the first object asks for them: most never do, and all of them
@@ -57,7 +58,14 @@ impl TlsContext {
     /// When the system has no randomness.
     pub fn new() -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        Ok(Self { provider, roots: Roots::of(Vec::new), tickets: rustls::crypto::aws_lc_rs::Ticketer::new()? })
+        let tickets = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        Ok(Self { provider, roots: Roots::of(Vec::new), tickets, versions: TlsVersions::Both })
+    }
+
+    /// The context with the versions of hosts that offer every one (APISIX's `ssl.ssl_protocols`).
+    #[must_use]
+    pub fn offering(self, versions: TlsVersions) -> Self {
+        Self { versions, ..self }
     }
 
     /// The context with the authorities that the system trusts, which `load` gives. Those that can be none are left out.
@@ -110,7 +118,8 @@ pub struct Handshake<'a> {
 /// When rustls refuses the combination.
 pub fn server_config(context: &TlsContext, handshake: Handshake<'_>) -> Result<ServerConfig, rustls::Error> {
     let Handshake { certificates, client_auth, protocols } = handshake;
-    let versions: &[&SupportedProtocolVersion] = match protocols.versions {
+    let versions = if protocols.versions == TlsVersions::Both { context.versions } else { protocols.versions };
+    let versions: &[&SupportedProtocolVersion] = match versions {
         TlsVersions::Both => &[&TLS13, &TLS12],
         TlsVersions::Tls12 => &[&TLS12],
         TlsVersions::Tls13 => &[&TLS13],

@@ -104,7 +104,11 @@ pub struct ObjectRef {
 }
 
 impl fmt::Display for ObjectRef {
+    /// `Secret apps/tls`. Resources of the Admin API by their key alone, which says what they are: `/apisix/routes/1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.key.namespace.starts_with('/') {
+            return self.key.fmt(f);
+        }
         write!(f, "{} {}", self.kind, self.key)
     }
 }

@@ -1,12 +1,12 @@
 //! A store that is gone with the process: for gateways whose whole configuration is sent to them, and for tests.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Committed, Entry, Event, Guard, Listing, Operation, Transaction, Update};
+use super::state::State;
+use super::{Committed, Entry, Guard, Listing, Operation, Transaction, Update};
 
 /// A store in memory. Clones are the same store.
 #[derive(Clone, Debug, Default)]
@@ -14,87 +14,37 @@ pub struct Memory {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    entries: BTreeMap<Arc<str>, Entry>,
-    revision: u64,
-    watchers: Vec<mpsc::UnboundedSender<Update>>,
-}
-
 impl Memory {
     /// The text under `key`.
     pub fn get(&self, key: &str) -> Option<Entry> {
-        self.lock().entries.get(key).cloned()
+        self.lock().get(key)
     }
 
     /// Everything whose key begins with `prefix`.
     pub fn list(&self, prefix: &str) -> Listing {
-        let start: Arc<str> = prefix.into();
-        let state = self.lock();
-        let below = state.entries.range(start..).take_while(|(key, _)| key.starts_with(prefix));
-        Listing { entries: below.map(|(key, entry)| (key.clone(), entry.clone())).collect(), revision: state.revision }
+        self.lock().list(prefix)
     }
 
     /// Does `transaction` if its guards hold.
     pub fn commit(&self, transaction: &Transaction) -> Committed {
         let mut state = self.lock();
-        if !transaction.guards.iter().all(|guard| state.holds(guard)) {
-            return Committed::Refused;
-        }
-        state.revision += 1;
-        let revision = state.revision;
-        let mut events = Vec::new();
+        let Some(events) = state.events(transaction) else { return Committed::Refused };
+        let revision = state.apply(events);
         for operation in &transaction.operations {
-            match operation {
-                Operation::Delete(key) => {
-                    if state.entries.remove(key).is_some() {
-                        events.push(Event { key: key.clone(), entry: None });
-                    }
-                }
-                Operation::Put { key, ttl, value } => {
-                    let created = state.entries.get(key).map_or(revision, |old| old.created);
-                    let entry = Entry { value: value.clone(), created, modified: revision };
-                    state.entries.insert(key.clone(), entry.clone());
-                    events.push(Event { key: key.clone(), entry: Some(entry) });
-                    if let Some(ttl) = ttl {
-                        tokio::spawn(expire(Arc::downgrade(&self.state), key.clone(), revision, *ttl));
-                    }
-                }
+            if let Operation::Put { key, ttl: Some(ttl), .. } = operation {
+                tokio::spawn(expire(Arc::downgrade(&self.state), key.clone(), revision, *ttl));
             }
-        }
-        if !events.is_empty() {
-            state.tell(&Update::Events(events));
         }
         Committed::Done(revision)
     }
 
     /// Everything, then every change.
     pub fn watch(&self) -> mpsc::UnboundedReceiver<Update> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let mut state = self.lock();
-        let all = Listing { entries: state.entries.clone(), revision: state.revision };
-        // The receiver is held here.
-        let _ = sender.send(Update::All(all));
-        state.watchers.push(sender);
-        receiver
+        self.lock().watch()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn holds(&self, guard: &Guard) -> bool {
-        match guard {
-            Guard::Absent(key) => !self.entries.contains_key(key),
-            Guard::Present(key) => self.entries.contains_key(key),
-            Guard::Unchanged(key, modified) => self.entries.get(key).is_some_and(|entry| entry.modified == *modified),
-        }
-    }
-
-    fn tell(&mut self, update: &Update) {
-        self.watchers.retain(|watcher| watcher.send(update.clone()).is_ok());
     }
 }
 
@@ -110,6 +60,7 @@ async fn expire(state: Weak<Mutex<State>>, key: Arc<str>, revision: u64, ttl: Du
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Event;
 
     fn put(key: &str, value: &str) -> Operation {
         Operation::Put { key: key.into(), ttl: None, value: value.into() }

@@ -3,7 +3,9 @@
 //!
 //! Keys are those of [`crate::resource::Key`], without the prefix (`/apisix`), which is the store's own matter.
 
+mod embedded;
 mod memory;
+mod state;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+pub use self::embedded::Embedded;
 pub use self::memory::Memory;
 pub use self::transaction::{Committed, Guard, Operation, Transaction};
 
@@ -32,6 +35,18 @@ pub struct Listing {
     pub entries: BTreeMap<Arc<str>, Entry>,
     /// The store's revision when they were read.
     pub revision: u64,
+}
+
+impl Listing {
+    /// Makes `events` true; the revision stays.
+    fn apply(&mut self, events: &[Event]) {
+        for Event { key, entry } in events {
+            match entry {
+                Some(entry) => drop(self.entries.insert(key.clone(), entry.clone())),
+                None => drop(self.entries.remove(key)),
+            }
+        }
+    }
 }
 
 /// What became of a key.
@@ -60,6 +75,8 @@ pub struct Unavailable(pub String);
 /// One store of any kind. Clones are the same store.
 #[derive(Clone, Debug)]
 pub enum Store {
+    /// In a file of this gateway's data folder.
+    Embedded(Embedded),
     /// Gone with the process.
     Memory(Memory),
 }
@@ -69,8 +86,10 @@ impl Store {
     ///
     /// # Errors
     /// When the store does not answer.
+    #[expect(clippy::unused_async, reason = "a store on the network has to wait")]
     pub async fn get(&self, key: &str) -> Result<Option<Entry>, Unavailable> {
         match self {
+            Self::Embedded(embedded) => Ok(embedded.get(key)),
             Self::Memory(memory) => Ok(memory.get(key)),
         }
     }
@@ -79,8 +98,10 @@ impl Store {
     ///
     /// # Errors
     /// When the store does not answer.
+    #[expect(clippy::unused_async, reason = "a store on the network has to wait")]
     pub async fn list(&self, prefix: &str) -> Result<Listing, Unavailable> {
         match self {
+            Self::Embedded(embedded) => Ok(embedded.list(prefix)),
             Self::Memory(memory) => Ok(memory.list(prefix)),
         }
     }
@@ -91,6 +112,7 @@ impl Store {
     /// When the store does not answer: it may have been done then.
     pub async fn commit(&self, transaction: &Transaction) -> Result<Committed, Unavailable> {
         match self {
+            Self::Embedded(embedded) => embedded.commit(transaction.clone()).await,
             Self::Memory(memory) => Ok(memory.commit(transaction)),
         }
     }
@@ -99,6 +121,7 @@ impl Store {
     /// this never notices but by the silence.
     pub fn watch(&self) -> mpsc::UnboundedReceiver<Update> {
         match self {
+            Self::Embedded(embedded) => embedded.watch(),
             Self::Memory(memory) => memory.watch(),
         }
     }
