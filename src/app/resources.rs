@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::standalone::Standalone;
-use crate::admin_api::{self, AdminApi, ApiKey, Role, TlsFiles};
+use crate::admin_api::{self, AdminApi, ApiKey, Mode, Role, TlsFiles};
 use crate::config::{self, Config, Provider};
 use crate::keyring::Keyring;
 use crate::source::apisix;
@@ -104,8 +104,8 @@ fn settings(
         key_required: admin.key_required,
         keys: admin.keys.iter().map(key).collect(),
         listen: admin.listen,
+        mode: if standalone { Mode::Standalone } else { Mode::Resources },
         prefix: prefix.clone(),
-        standalone,
         streams,
         tls: admin.tls.as_ref().map(tls),
     }
