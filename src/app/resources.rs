@@ -38,7 +38,9 @@ pub(super) async fn start(
     let (store, prefix) = open(&config.provider, data)?;
     if let Some(admin) = &config.admin {
         let settings = settings(admin, data, &prefix, is_standalone, streams);
-        let api = AdminApi::bind(settings, store.clone(), keyring.clone()).await?;
+        let keys = keyring.clone();
+        let check = move |resources: &[_]| apisix::check(resources, &keys).map_err(|why| why.to_string());
+        let api = AdminApi::bind(settings, store.clone(), keyring.clone()).await?.checked_by(Box::new(check));
         tracing::info!(address = %api.local_addr()?, "serving the Admin API");
         tokio::spawn(api.run());
     }

@@ -11,6 +11,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use portcullis::admin_api::{AdminApi, ApiKey, PUBLIC_KEY, Role, Settings};
 use portcullis::keyring::Keyring;
+use portcullis::source::apisix;
 use portcullis::store::{Memory, Store};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -68,7 +69,9 @@ impl Scene {
 
     pub(crate) async fn with(settings: Settings) -> Self {
         let memory = Memory::default();
+        let check = |resources: &[_]| apisix::check(resources, &keyring()).map_err(|why| why.to_string());
         let api = AdminApi::bind(settings, Store::Memory(memory.clone()), keyring()).await.unwrap();
+        let api = api.checked_by(Box::new(check));
         let address = api.local_addr().unwrap();
         tokio::spawn(api.run());
         Self { address, memory }

@@ -160,7 +160,7 @@ async fn an_upstream_is_given_a_certificate() {
     let sealed = stored["tls"]["client_key"].as_str().unwrap();
     assert_eq!(keyring().open(sealed), Ok(client.key.serialize_pem()));
 
-    let by_id = json!({ "uri": "/", "upstream": { "nodes": {}, "tls": { "client_cert_id": "c" } } });
+    let by_id = json!({ "uri": "/", "upstream": { "scheme": "https", "nodes": {}, "tls": { "client_cert_id": "c" } } });
     scene.call("PUT", "/ssls/c", &ssl(&server(), &json!({ "sni": "test.com" }))).await;
     let wrong = (400, "failed to fetch ssl info by ssl id [c], wrong ssl type".to_owned());
     assert_eq!(scene.call("PUT", "/routes/1", &by_id).await.error(), wrong);

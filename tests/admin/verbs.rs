@@ -174,8 +174,6 @@ async fn what_is_referred_to_must_be_there_and_stays() {
         |title: &str, id: &str| (400, format!("failed to fetch {title} info by {title} id [{id}], response code: 404"));
     assert_eq!(put("/routes/1", json!({ "uri": "/", "upstream_id": 9 })).await.error(), missing("upstream", "9"));
     assert_eq!(put("/routes/1", json!({ "uri": "/", "service_id": "s" })).await.error(), missing("service", "s"));
-    let with_plugins = json!({ "uri": "/", "upstream": { "nodes": {} }, "plugin_config_id": "p" });
-    assert_eq!(put("/routes/1", with_plugins.clone()).await.error(), missing("plugin config", "p"));
     let group = json!({ "username": "jack", "group_id": "g" });
     assert_eq!(put("/consumers/jack", group.clone()).await.error(), missing("consumer group", "g"));
     let tls = json!({ "nodes": {}, "tls": { "client_cert_id": "c" } });
@@ -184,19 +182,16 @@ async fn what_is_referred_to_must_be_there_and_stays() {
     for (path, body) in [
         ("/upstreams/u", json!({ "nodes": {} })),
         ("/services/s", json!({ "upstream_id": "u" })),
-        ("/plugin_configs/p", json!({ "plugins": {} })),
         ("/consumer_groups/g", json!({ "plugins": {} })),
         ("/consumers/jack", group),
         ("/consumers/jack/credentials/c", json!({ "plugins": {} })),
-        ("/routes/1", json!({ "uri": "/", "service_id": "s", "plugin_config_id": "p" })),
-        ("/stream_routes/1", json!({ "upstream_id": "u" })),
+        ("/routes/1", json!({ "uri": "/", "service_id": "s" })),
     ] {
         assert_eq!(put(path, body).await.status, 201, "{path}");
     }
     for (path, why) in [
         ("/upstreams/u", "can not delete this upstream, service [s] is still using it now"),
         ("/services/s", "can not delete this service directly, route [1] is still using it now"),
-        ("/plugin_configs/p", "can not delete this plugin config, route [1] is still using it now"),
         ("/consumer_groups/g", "can not delete this consumer group, consumer [jack] is still using it now"),
     ] {
         assert_eq!(scene.call("DELETE", path, &NONE).await.error(), (400, why.to_owned()));

@@ -29,8 +29,8 @@ pub(super) fn check(value: &Value) -> Result<(), String> {
         }
     }
     names(value)?;
-    if texts(value, "ssl_protocols") == ["TLSv1.1"] {
-        return Err("ssl_protocols: TLSv1.1 is not supported; add TLSv1.2 or TLSv1.3".to_owned());
+    if texts(value, "ssl_protocols").contains(&"TLSv1.1") {
+        return Err("ssl_protocols: TLSv1.1 is not supported; write TLSv1.2, TLSv1.3 or both".to_owned());
     }
     Ok(())
 }
@@ -50,7 +50,10 @@ fn unreadable_certificate(why: &str) -> String {
 }
 
 fn authorities(pem: &str) -> Result<(), String> {
-    trust::certificates(pem.as_bytes()).map_err(|why| unreadable_certificate(&why))?;
+    let certificates = trust::certificates(pem.as_bytes()).map_err(|why| unreadable_certificate(&why))?;
+    if certificates.iter().any(|certificate| trust::public_key(certificate).is_none()) {
+        return Err(unreadable_certificate("holds what is no X.509 certificate"));
+    }
     let (anchors, _) = Anchors::read([pem.as_bytes()]);
     anchors.map(|_| ()).map_err(|why| format!("client.ca: {why}"))
 }
@@ -58,7 +61,7 @@ fn authorities(pem: &str) -> Result<(), String> {
 fn names(value: &Value) -> Result<(), String> {
     let names = texts(value, "snis").into_iter().map(|name| ("snis", name));
     let name = value.get("sni").and_then(Value::as_str).map(|name| ("sni", name));
-    for (field, name) in names.chain(name).filter(|(_, name)| *name != "*") {
+    for (field, name) in names.chain(name) {
         HostPattern::parse(name).map_err(|why| invalid(format!("property \"{field}\" validation failed: {why}")))?;
     }
     Ok(())
