@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::resource::{Resource, plain, read};
+use super::resource::{Resource, read};
 use crate::model::{
     ClientAuthRef, ClientSettings, Data, DataRef, HostPattern, Invalid, Kind, ObjectKey, ObjectRef, Protocols, TlsHost,
     TlsVersions,
@@ -155,13 +155,13 @@ fn pair(
     certificate: (Option<&String>, &str),
     key: (Option<&String>, &str),
 ) -> Result<[Entry; 2], Invalid> {
-    let text = |(text, field): (Option<&String>, &str)| {
-        let text = text.cloned().ok_or_else(|| Invalid::spec(field, "must be set"))?;
-        plain(&text, field)?;
-        Ok::<_, Invalid>(text)
-    };
-    let certificate = text(certificate)?;
-    let key = resource.open(&text(key)?, key.1)?;
+    fn set<'t>((text, field): (Option<&'t String>, &'t str)) -> Result<(&'t str, &'t str), Invalid> {
+        text.map(|text| (text.as_str(), field)).ok_or_else(|| Invalid::spec(field, "must be set"))
+    }
+    let (certificate, field) = set(certificate)?;
+    let certificate = resource.text(certificate, field)?;
+    let (key, field) = set(key)?;
+    let key = resource.open(key, field)?;
     Ok([("cert", certificate.into()), ("key", key.into())])
 }
 
@@ -194,8 +194,7 @@ fn certificates(
 fn client_auth(resource: &Resource<'_>, client: &Value, entries: &mut Vec<Entry>) -> Result<ClientAuthRef, Invalid> {
     let client: Client = read(client.clone(), "client")?;
     let ca = client.ca.ok_or_else(|| Invalid::spec(CA, "must be set"))?;
-    plain(&ca, CA)?;
-    entries.push((CA, ca.into()));
+    entries.push((CA, resource.text(&ca, CA)?.into()));
     let object = ObjectRef { kind: Kind::Secret, key: resource.name() };
     Ok(ClientAuthRef {
         authorities: vec![DataRef { entry: Some(CA.into()), field: CA.into(), object }],
@@ -213,11 +212,12 @@ fn protocols(names: Option<&[String]>) -> Result<Protocols, Invalid> {
     let mut offered = (false, false);
     for (index, name) in names.iter().enumerate() {
         match name.as_str() {
+            "TLSv1.1" => {} // nobody has to be offered it who is offered something better
             "TLSv1.2" => offered.0 = true,
             "TLSv1.3" => offered.1 = true,
             _ => {
-                let message = format!("`{name}` is not served; write TLSv1.2, TLSv1.3 or both");
-                return Err(Invalid::unsupported(format!("ssl_protocols[{index}]"), message));
+                let message = format!("`{name}` is none of TLSv1.2, TLSv1.3");
+                return Err(Invalid::spec(format!("ssl_protocols[{index}]"), message));
             }
         }
     }
@@ -225,7 +225,9 @@ fn protocols(names: Option<&[String]>) -> Result<Protocols, Invalid> {
         (true, true) => TlsVersions::Both,
         (true, false) => TlsVersions::Tls12,
         (false, true) => TlsVersions::Tls13,
-        (false, false) => return Err(Invalid::spec("ssl_protocols", "must hold TLSv1.2, TLSv1.3 or both")),
+        (false, false) => {
+            return Err(Invalid::unsupported("ssl_protocols", "must hold TLSv1.2 or TLSv1.3: TLSv1.1 is not served"));
+        }
     };
     Ok(Protocols { versions, ..Protocols::default() })
 }

@@ -21,7 +21,8 @@ fn keyring() -> Keyring {
 
 impl Bench {
     fn new() -> Self {
-        let resources = Resources::new("/apisix".into(), Arc::new(keyring()));
+        let resources =
+            Resources::new("/apisix".into(), Arc::new(keyring()), |name| (name == "CA").then(|| "-----ENV".to_owned()));
         let mut bench = Self { resources, revision: 0, world: World::awaiting(&[SourceId::Store]) };
         bench.all(&[]);
         bench
@@ -219,6 +220,42 @@ fn what_cannot_be_honoured_refuses_the_route_and_names_the_field() {
 }
 
 #[test]
+fn a_stream_route_is_read_with_its_service() {
+    use crate::model::StreamBackend;
+    let mut bench = Bench::new();
+    let stream = |bench: &Bench| {
+        let key = ObjectKey::new("/apisix", "stream_routes/1");
+        let (_, _, route) = bench.world.routes().find(|(known, ..)| **known == key).unwrap();
+        route.value.clone().map(|route| route.streams[0].clone())
+    };
+    bench.put("stream_routes/1", &json!({"server_port": 9100, "sni": "a.test", "upstream_id": 3}));
+    let rule = stream(&bench).unwrap();
+    let StreamBackend::Upstream(upstream) = &rule.backend else { panic!("{rule:?}") };
+    assert_eq!((rule.port, rule.protocol, &*upstream.name), (Some(9100), None, "upstreams/3"));
+    assert_eq!(rule.host, HostPattern::parse("a.test").unwrap());
+    bench.put("stream_routes/1", &json!({"service_id": 3}));
+    assert_eq!(stream(&bench).unwrap_err().field, "service_id");
+    bench.put("services/3", &json!({"upstream": nodes()}));
+    let rule = stream(&bench).unwrap();
+    let StreamBackend::Upstream(upstream) = &rule.backend else { panic!("{rule:?}") };
+    assert_eq!((rule.port, &*upstream.name), (None, "services/3"));
+    for (route, field) in [
+        (json!({"remote_addr": "10.0.0.1", "upstream_id": 1}), "remote_addr"),
+        (json!({"server_addr": "10.0.0.1", "upstream_id": 1}), "server_addr"),
+        (json!({"protocol": {"name": "redis"}, "upstream_id": 1}), "protocol"),
+        (json!({"plugins": {"mqtt-proxy": {}}, "upstream_id": 1}), "plugins"),
+        (json!({"server_port": 0, "upstream_id": 1}), "server_port"),
+        (json!({"sni": "*", "upstream_id": 1}), "sni"),
+        (json!({"server_port": 9100}), "upstream"),
+    ] {
+        bench.put("stream_routes/1", &route);
+        assert_eq!(stream(&bench).unwrap_err().field, field, "{route}");
+    }
+    bench.put("stream_routes/1", &json!({"server_port": 9100, "upstream": nodes()}));
+    assert!(stream(&bench).is_ok() && bench.upstream("stream_routes/1").is_some());
+}
+
+#[test]
 fn an_upstream_is_read_whole() {
     use crate::model::{Balancing, ExternalName, HashKey, PassHost, VerifyServer};
     let mut bench = Bench::new();
@@ -356,6 +393,11 @@ fn an_ssl_shows_its_certificates_and_lets_clients_in() {
     assert_eq!(bench.secret("ssls/1/certs/0", "cert"), None);
     bench.put("ssls/1", &json!({"sni": "a.test", "cert": "-----A", "key": "-----KA", "status": 0}));
     assert!(bench.tls("1").is_none() && bench.secret("ssls/1", "cert").is_none());
+    let references = json!({"sni": "a.test", "cert": "$env://CA", "key": "$env://CA", "client": {"ca": "$env://CA"},
+        "ssl_protocols": ["TLSv1.1", "TLSv1.2"]});
+    bench.put("ssls/1", &references);
+    assert_eq!(bench.tls("1").unwrap().unwrap().protocols.unwrap().versions, model::TlsVersions::Tls12);
+    assert!(["cert", "key", "client.ca"].iter().all(|entry| bench.secret("ssls/1", entry).unwrap() == "-----ENV"));
     bench.put("ssls/1", &json!({"type": "client", "cert": "-----A", "key": "-----KA"}));
     assert!(bench.tls("1").is_none() && bench.secret("ssls/1", "cert").is_some());
 }
@@ -374,7 +416,7 @@ fn an_ssl_that_cannot_be_honoured_refuses_its_hosts_and_names_the_field() {
         (json!({"nonsense": 1}), "nonsense"),
         (json!({"type": "x"}), "type"),
         (json!({"client": {}}), "client.ca"),
-        (json!({"client": {"ca": "$env://CA"}}), "client.ca"),
+        (json!({"client": {"ca": "$env://NONE"}}), "client.ca"),
         (json!({"client": {"ca": "-----", "depth": -1}}), "client.depth"),
         (json!({"client": {"ca": "-----", "depht": 1}}), "client.depht"),
         (json!({"client": {"ca": "-----", "skip_mtls_uri_regex": ["("]}}), "client.skip_mtls_uri_regex[0]"),
@@ -393,8 +435,8 @@ fn an_ssl_that_cannot_be_honoured_refuses_its_hosts_and_names_the_field() {
         bench.put("ssls/1", &ssl(more.clone()));
         assert_eq!(bench.tls("1").unwrap().unwrap().certificates.unwrap_err().field, field, "{more}");
     }
-    bench.put("ssls/1", &ssl(json!({"ssl_protocols": ["TLSv1.2", "TLSv1.1"]})));
-    assert_eq!(bench.tls("1").unwrap().unwrap().protocols.unwrap_err().field, "ssl_protocols[1]");
+    bench.put("ssls/1", &ssl(json!({"ssl_protocols": ["TLSv1.1"]})));
+    assert_eq!(bench.tls("1").unwrap().unwrap().protocols.unwrap_err().field, "ssl_protocols");
     bench.put("ssls/1", &ssl(json!({"snis": ["*", "*test.com", "b.test"]})));
     let tls = bench.tls("1").unwrap().unwrap();
     assert_eq!(tls.unreadable_hosts.iter().map(|invalid| &*invalid.field).collect::<Vec<_>>(), ["snis[0]", "snis[1]"]);
