@@ -5,6 +5,7 @@ mod files;
 mod leadership;
 mod memory;
 mod problems;
+mod resources;
 mod standalone;
 mod traffic;
 
@@ -193,6 +194,11 @@ async fn start_control(
         let source = kubernetes::Options { namespaces: options.watch_namespace.clone() };
         tokio::spawn(kubernetes::run(client.clone(), source, change_sender.clone(), referenced, readiness.clone()));
         leadership = Some(Leadership::start(client, options.watch_namespace.clone(), report.clone()));
+    }
+    if let Some(config) = config {
+        sources.push(SourceId::Store);
+        let streams = stream_ports.has_any();
+        resources::start(config, &options.data, streams, change_sender.clone()).await?;
     }
     let (names_sender, names) = watch::channel(BTreeSet::new());
     tokio::spawn(dns::run_system(names, change_sender));

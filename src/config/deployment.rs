@@ -16,8 +16,8 @@ pub enum Provider {
     Embedded,
     /// In etcd.
     Etcd(Etcd),
-    /// In `apisix.yaml` beside the file.
-    Yaml,
+    /// In this file: the `apisix.yaml` beside the config.yaml.
+    Yaml(PathBuf),
 }
 
 /// What a process is there for.
@@ -132,7 +132,7 @@ pub(super) fn read(root: &Section<'_>, config: &mut Config) -> Result<(), Error>
     };
     let etcd = deployment.section("etcd");
     config.provider = match deployment.section(section).text("config_provider")? {
-        Some("yaml") => Provider::Yaml,
+        Some("yaml") => Provider::Yaml("apisix.yaml".into()),
         None | Some("etcd") if etcd.is_there() => Provider::Etcd(read_etcd(&etcd)?),
         None | Some("etcd") => Provider::Embedded,
         Some(other) => {

@@ -5,7 +5,7 @@ use std::{env, fs, io};
 
 use anyhow::Context as _;
 
-use super::{Config, Warning};
+use super::{Config, Provider, Warning};
 
 /// Where it is looked for when nobody says where it is: as from APISIX's own folder, then where APISIX's images have it.
 const PLACES: [&str; 2] = ["conf/config.yaml", "/usr/local/apisix/conf/config.yaml"];
@@ -40,7 +40,12 @@ pub fn find(path: Option<&Path>) -> anyhow::Result<Option<Found>> {
 
 fn parse(path: PathBuf, text: &str) -> anyhow::Result<Found> {
     match Config::parse(text, |name| env::var(name).ok()) {
-        Ok((config, warnings)) => Ok(Found { config, path, warnings }),
+        Ok((mut config, warnings)) => {
+            if let Provider::Yaml(resources) = &mut config.provider {
+                *resources = path.with_file_name(&*resources);
+            }
+            Ok(Found { config, path, warnings })
+        }
         Err(errors) => {
             let lines: Vec<_> = errors.iter().map(|error| format!("  {error}")).collect();
             anyhow::bail!("{} cannot be used:\n{}", path.display(), lines.join("\n"))

@@ -93,7 +93,7 @@ fn roles_say_who_listens() {
     let Provider::Etcd(etcd) = control.provider else { panic!("no etcd") };
     assert_eq!(etcd.prefix, "/x");
     let data = parse("deployment: {role: data_plane, role_data_plane: {config_provider: yaml}}").unwrap();
-    assert!(data.admin.is_none() && data.provider == Provider::Yaml);
+    assert!(data.admin.is_none() && data.provider == Provider::Yaml("apisix.yaml".into()));
     assert_eq!(parse("apisix: {enable_admin: false}").unwrap().admin, None);
 }
 

@@ -94,6 +94,16 @@ impl Keyring {
         Self::new(&std::iter::once(own).chain(entries.iter().cloned()).collect::<Vec<_>>())
     }
 
+    /// A keyring whose sealing entry ends with the process, for a store that does so too; `entries` open.
+    ///
+    /// # Errors
+    /// When the system has no randomness, or an entry is not 16 bytes long.
+    pub fn fleeting(entries: &[String]) -> Result<Self, String> {
+        let bytes = random::<12>().map_err(|error| error.to_string())?;
+        let own = BASE64_URL_SAFE_NO_PAD.encode(bytes);
+        Self::new(&std::iter::once(own).chain(entries.iter().cloned()).collect::<Vec<_>>())
+    }
+
     /// Whether `entry` is one of those that APISIX ships with. They open what an existing etcd holds, and never seal.
     pub fn is_public(entry: &str) -> bool {
         PUBLIC.contains(&entry)
