@@ -20,7 +20,6 @@ use crate::world::{Change, Object};
 const SOURCE: SourceId = SourceId::Store;
 
 /// What the store told.
-#[derive(Debug)]
 pub(super) struct Resources {
     entries: BTreeMap<Key, Entry>,
     environment: Environment,

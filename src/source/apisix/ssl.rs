@@ -13,7 +13,7 @@ use crate::source::parse::tls::at_most;
 use crate::source::parse::tls::client::{depth, skip};
 use crate::world::Object;
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
     cert: Option<String>,
@@ -44,6 +44,11 @@ const CA: &str = "client.ca";
 
 /// Certificates beside the first.
 const MAX_ADDITIONAL: usize = 8;
+
+/// Reads an SNI: as hosts are written elsewhere, or `*` for every host that no other ssl names.
+pub(super) fn host(sni: &str) -> Result<HostPattern, String> {
+    if sni == "*" { Ok(HostPattern::Any) } else { HostPattern::parse(sni) }
+}
 
 /// The objects that the ssl `value` stands for. Each part fails by itself: a host that was claimed must be refused, not served
 /// without its policy, when another part cannot be honoured.
@@ -86,7 +91,7 @@ fn hosts(value: &Value) -> Hosts {
     let several = value.get("snis").and_then(Value::as_array).into_iter().flatten();
     let several = several.enumerate().map(|(index, sni)| (sni, format!("snis[{index}]")));
     for (sni, field) in one.into_iter().chain(several) {
-        match sni.as_str().ok_or_else(|| "must be a text".to_owned()).and_then(HostPattern::parse) {
+        match sni.as_str().ok_or_else(|| "must be a text".to_owned()).and_then(host) {
             Ok(host) if hosts.contains(&host) => {}
             Ok(host) => hosts.push(host),
             Err(message) => unreadable.push(Invalid::spec(field, message)),

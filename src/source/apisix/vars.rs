@@ -9,6 +9,9 @@ const OPERATORS: &str = "==, ~=, >, >=, <, <=, ~~, ~*, in, has, ipmatch";
 
 /// Reads `vars`, which stands at `field`: conditions that must all be satisfied, or one group of conditions.
 pub(super) fn read(vars: &Value, field: &str) -> Result<Box<[Expression]>, Invalid> {
+    if vars.as_object().is_some_and(serde_json::Map::is_empty) {
+        return Ok(Box::default()); // lua-cjson's empty list
+    }
     let list = vars.as_array().ok_or_else(|| Invalid::spec(field, "must be a list of conditions"))?;
     let expressions: Box<[_]> = match list.first() {
         None => Box::default(),
@@ -127,6 +130,7 @@ mod tests {
     fn conditions_are_read_as_lua_resty_expr_does() {
         for (vars, expected) in [
             (json!([]), vec![]),
+            (json!({}), vec![]),
             (json!([["arg_name", "==", "json"]]), vec![r#"Query name Equal "json""#]),
             (json!([["arg_name", "json"]]), vec![r#"Query name Equal "json""#]),
             (json!([["arg_age", "==", 18]]), vec!["Query age Equal 18"]),

@@ -203,7 +203,8 @@ fn what_cannot_be_honoured_refuses_the_route_and_names_the_field() {
         (json!({"uri": "/a", "plugin_config_id": 1, "upstream_id": 1}), "plugin_config_id", "not served"),
         (json!({"uri": "/a", "nonsense": 1, "upstream_id": 1}), "nonsense", "unknown field"),
         (json!({"uri": "/a", "status": 2, "upstream_id": 1}), "status", "neither 0 nor 1"),
-        (json!({"uri": "/a", "priority": "1", "upstream_id": 1}), "priority", "invalid type"),
+        (json!({"uri": "/a", "priority": "1", "upstream_id": 1}), "priority", "expected i64"),
+        (json!({"uri": "/a", "upstream_id": {}}), "upstream_id", "must be an id"),
         (json!({"uri": "/a", "timeout": {"read": 0}, "upstream_id": 1}), "timeout.read", "seconds"),
     ] {
         bench.put("routes/1", &route);
@@ -245,7 +246,7 @@ fn a_stream_route_is_read_with_its_service() {
         (json!({"protocol": {"name": "redis"}, "upstream_id": 1}), "protocol"),
         (json!({"plugins": {"mqtt-proxy": {}}, "upstream_id": 1}), "plugins"),
         (json!({"server_port": 0, "upstream_id": 1}), "server_port"),
-        (json!({"sni": "*", "upstream_id": 1}), "sni"),
+        (json!({"sni": "*s.test", "upstream_id": 1}), "sni"),
         (json!({"server_port": 9100}), "upstream"),
     ] {
         bench.put("stream_routes/1", &route);
@@ -437,10 +438,17 @@ fn an_ssl_that_cannot_be_honoured_refuses_its_hosts_and_names_the_field() {
     }
     bench.put("ssls/1", &ssl(json!({"ssl_protocols": ["TLSv1.1"]})));
     assert_eq!(bench.tls("1").unwrap().unwrap().protocols.unwrap_err().field, "ssl_protocols");
-    bench.put("ssls/1", &ssl(json!({"snis": ["*", "*test.com", "b.test"]})));
+    bench.put("ssls/1", &ssl(json!({"snis": ["*test.com", 1, "b.test", "*"]})));
     let tls = bench.tls("1").unwrap().unwrap();
     assert_eq!(tls.unreadable_hosts.iter().map(|invalid| &*invalid.field).collect::<Vec<_>>(), ["snis[0]", "snis[1]"]);
-    assert_eq!(tls.hosts.len(), 1);
+    assert_eq!(tls.hosts, [HostPattern::parse("b.test").unwrap(), HostPattern::Any]);
+    let misplaced = ssl(json!({"client": "-----BEGIN PRIVATE KEY-----"}));
+    bench.put("ssls/1", &misplaced);
+    let invalid = bench.tls("1").unwrap().unwrap().client_auth.unwrap_err();
+    assert_eq!((&*invalid.field, &*invalid.message), ("client", "must be an object"));
+    bench.put("ssls/1", &ssl(json!({"certs": "-----BEGIN PRIVATE KEY-----"})));
+    let invalid = bench.tls("1").unwrap().unwrap().client_auth.unwrap_err();
+    assert_eq!((&*invalid.field, invalid.message.contains("PRIVATE")), ("certs", false), "{invalid}");
     bench.put("ssls/1", &json!({"cert": "-----A", "key": "-----K"}));
     assert_eq!(bench.tls("1").unwrap().unwrap_err().field, "snis");
     bench.write("ssls/1", "x");
