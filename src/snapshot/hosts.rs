@@ -43,13 +43,10 @@ impl<T> HostTable<T> {
         }
     }
 
-    /// The exact host's value, else that of the wildcard which covers exactly one label, else that of any host where no wildcard
-    /// covers more labels either: what such a wildcard says of the host is not for another one to change.
+    /// The exact host's value, else that of the wildcard which covers exactly one label.
     pub fn one_label(&self, host: &HostName) -> Option<&T> {
         let name = host.as_str();
-        let any =
-            || self.any.as_ref().filter(|any| self.most_specific(host).is_some_and(|most| std::ptr::eq(most, *any)));
-        self.exact.get(name).or_else(|| self.wildcards.get(&name[name.find('.')?..])).or_else(any)
+        self.exact.get(name).or_else(|| self.wildcards.get(&name[name.find('.')?..]))
     }
 
     /// The values of all patterns that cover `host`, most specific first: exact, the longest wildcard, shorter ones, any.
@@ -119,7 +116,6 @@ mod tests {
         let table = table(&["*.b.c", "any"]);
         assert_eq!(table.one_label(&host("a.b.c")).map(String::as_str), Some("*.b.c"));
         assert_eq!(table.one_label(&host("x.a.b.c")), None);
-        assert_eq!(table.one_label(&host("b.c")).map(String::as_str), Some("any"));
-        assert_eq!(table.one_label(&host("c")).map(String::as_str), Some("any"));
+        assert_eq!(table.one_label(&host("b.c")), None);
     }
 }

@@ -96,8 +96,7 @@ impl Snapshot {
         self.carried.health.values().flat_map(|watched| watched.targets.values())
     }
 
-    /// The TLS settings that a handshake for `sni` uses: the exact host, else the one wildcard that covers one label,
-    /// else those of any host, where no wildcard covers the name.
+    /// The TLS settings that a handshake for `sni` uses: the exact host, else the one wildcard that covers one label.
     pub fn handshake(&self, sni: &HostName) -> Option<&Arc<HostTls>> {
         self.tls.one_label(sni)
     }

@@ -317,25 +317,3 @@ async fn a_stream_route_leads_a_port_to_its_upstream() {
     assert_eq!(shown(Connection::plain(tcp).await.get("any.test", "/").await), "up");
     assert_eq!(shown(Connection::secure(tls, "http/1.1", "s.test", None).await.get("any.test", "/").await), "other");
 }
-
-#[tokio::test]
-async fn an_ssl_for_every_host_leaves_those_of_others_alone() {
-    let upstream = named("up").await;
-    let mut served = Served::new().await;
-    let server = PKI.servers.issue(&["*.test", "x.y.test", "deep.m.test"], ExtendedKeyUsagePurpose::ServerAuth);
-    let mut strict = ssl(&["*.m.test"]);
-    strict["client"] = json!({"ca": PKI.clients.certificate.pem()});
-    let any = json!({"sni": "*", "cert": server.pem, "key": server.key.serialize_pem()});
-    let route = json!({"uri": "/*", "upstream": nodes(upstream.address)});
-    served.put(&[("ssls/any", any), ("ssls/strict", strict), ("routes/1", route)]).await;
-    assert_eq!(served.get_tls("a.test", "/", None).await, "up");
-    assert_eq!(served.get_tls("x.y.test", "/", None).await, "up");
-    assert_eq!(served.get_tls("one.m.test", "/", None).await, "400");
-    assert_eq!(served.get_tls("one.m.test", "/", Some(&PKI.clients.client())).await, "up");
-    // The wildcard's policy protects deeper names, for which its certificate does not stand (APISIX: no certificate).
-    let config = crate::client::tls_config("http/1.1", None);
-    assert!(crate::client::tls(served.stage.https, "deep.one.m.test", config).await.is_err());
-    let mut open = Connection::secure(served.stage.https, "http/1.1", "a.test", None).await;
-    assert_eq!(open.get("one.m.test", "/").await.status, 421);
-    assert_eq!(open.get("b.test", "/").await.status, 200);
-}

@@ -22,14 +22,13 @@ use tokio::sync::mpsc;
 
 use self::resources::Resources;
 use crate::keyring::Keyring;
-use crate::resource::process_environment;
 use crate::store::Store;
 use crate::world::Change;
 
 /// Tells `changes` of everything in `store` until nobody listens. Objects are called by `prefix`, the store's own (`/apisix`); `keyring`
 /// opens their secrets.
 pub async fn run(store: Store, keyring: Arc<Keyring>, prefix: Arc<str>, changes: mpsc::Sender<Change>) {
-    let mut resources = Resources::new(prefix, keyring, process_environment);
+    let mut resources = Resources::new(prefix, keyring);
     let mut updates = store.watch();
     while let Some(update) = updates.recv().await {
         if changes.send(resources.take(update)).await.is_err() {

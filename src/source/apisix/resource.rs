@@ -8,19 +8,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::keyring::Keyring;
-use crate::model::{Invalid, Meta, ObjectKey, Reason};
+use crate::model::{Invalid, Meta, ObjectKey};
 use crate::resource::Key;
 use crate::source::parse::json;
 use crate::world::Observed;
 
-/// Gives a variable of the environment its value.
-pub(super) type Environment = fn(&str) -> Option<String>;
-
 /// What every translation knows of its resource.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resource<'a> {
-    /// What `$env://NAME` stands for.
-    pub(super) environment: Environment,
     /// Which one.
     pub(super) key: &'a Key,
     /// What opens its secrets.
@@ -47,22 +42,18 @@ impl Resource<'_> {
         Observed { meta: self.meta, value }
     }
 
-    /// The certificate at `field`, or the variable of the environment that is named there.
-    pub(super) fn text(&self, text: &str, field: &str) -> Result<String, Invalid> {
-        if text.starts_with("$secret://") {
-            return Err(Invalid::unsupported(field, "`$secret://` is not served: write the PEM, or `$env://NAME`"));
-        }
-        let Some(name) = text.strip_prefix("$env://") else { return Ok(text.to_owned()) };
-        (self.environment)(name).ok_or_else(|| {
-            let message = format!("the gateway has no environment variable `{name}`");
-            Invalid::new(Reason::RefNotFound, field, message)
-        })
-    }
-
-    /// The private key at `field`, which may be sealed, or in the environment.
+    /// The private key at `field`, which may be sealed.
     pub(super) fn open(&self, text: &str, field: &str) -> Result<String, Invalid> {
-        let text = self.text(text, field)?;
-        self.keyring.open(&text).map_err(|why| Invalid::spec(field, why.to_string()))
+        plain(text, field)?;
+        self.keyring.open(text).map_err(|why| Invalid::spec(field, why.to_string()))
+    }
+}
+
+/// Refuses a text that stands elsewhere.
+pub(super) fn plain(text: &str, field: &str) -> Result<(), Invalid> {
+    match ["$secret://", "$env://", "$ENV://"].iter().find(|scheme| text.starts_with(**scheme)) {
+        None => Ok(()),
+        Some(scheme) => Err(Invalid::unsupported(field, format!("`{scheme}` is not served: write the PEM itself"))),
     }
 }
 

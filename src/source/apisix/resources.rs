@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::resource::{Environment, Id, Resource};
+use super::resource::{Id, Resource};
 use super::route::Route;
 use super::service::{Service, service};
 use super::stream_route::StreamRoute;
@@ -22,7 +22,6 @@ const SOURCE: SourceId = SourceId::Store;
 /// What the store told.
 pub(super) struct Resources {
     entries: BTreeMap<Key, Entry>,
-    environment: Environment,
     keyring: Arc<Keyring>,
     made: BTreeMap<Key, Made>,
     prefix: Arc<str>,
@@ -43,16 +42,16 @@ struct Made {
 }
 
 impl Resources {
-    pub(super) fn new(prefix: Arc<str>, keyring: Arc<Keyring>, environment: Environment) -> Self {
+    pub(super) fn new(prefix: Arc<str>, keyring: Arc<Keyring>) -> Self {
         let (entries, made, routes_of, services) = Default::default();
-        Self { entries, environment, keyring, made, prefix, routes_of, services }
+        Self { entries, keyring, made, prefix, routes_of, services }
     }
 
     /// Takes `update` in: what changes in the world.
     pub(super) fn take(&mut self, update: Update) -> Change {
         match update {
             Update::All(listing) => {
-                *self = Self::new(self.prefix.clone(), self.keyring.clone(), self.environment);
+                *self = Self::new(self.prefix.clone(), self.keyring.clone());
                 let keys = listing.entries.into_iter().filter_map(|(key, entry)| {
                     let key = Key::parse(&key)?;
                     self.put(&key, Some(entry));
@@ -131,8 +130,7 @@ impl Resources {
         let created = value.as_ref().ok().and_then(|value| value["create_time"].as_i64()).unwrap_or(0);
         let generation = i64::try_from(entry.modified).unwrap_or(i64::MAX);
         let meta = Meta { created, generation };
-        let resource =
-            Resource { environment: self.environment, key, keyring: &self.keyring, meta, prefix: &self.prefix };
+        let resource = Resource { key, keyring: &self.keyring, meta, prefix: &self.prefix };
         let objects = match (key.kind, value) {
             (Kind::Route, value) => return self.route(&resource, value),
             (Kind::StreamRoute, value) => return self.stream_route(&resource, value),

@@ -88,10 +88,7 @@ impl Route {
         let shared = || Some(Values::list("service_id.hosts", service?.hosts.as_deref()?));
         match own.or_else(shared) {
             None => Ok(vec![HostPattern::Any]),
-            Some(hosts) => hosts.each("leave it out for every host", |host| match host {
-                "*" => Ok(HostPattern::Any),
-                host => HostPattern::parse(host),
-            }),
+            Some(hosts) => hosts.each("leave it out for every host", HostPattern::parse),
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::resource::{Resource, read};
+use super::resource::{Resource, plain, read};
 use crate::model::{
     ClientAuthRef, ClientSettings, Data, DataRef, HostPattern, Invalid, Kind, ObjectKey, ObjectRef, Protocols, TlsHost,
     TlsVersions,
@@ -44,11 +44,6 @@ const CA: &str = "client.ca";
 
 /// Certificates beside the first.
 const MAX_ADDITIONAL: usize = 8;
-
-/// Reads an SNI: as hosts are written elsewhere, or `*` for every host that no other ssl names.
-pub(super) fn host(sni: &str) -> Result<HostPattern, String> {
-    if sni == "*" { Ok(HostPattern::Any) } else { HostPattern::parse(sni) }
-}
 
 /// The objects that the ssl `value` stands for. Each part fails by itself: a host that was claimed must be refused, not served
 /// without its policy, when another part cannot be honoured.
@@ -91,7 +86,7 @@ fn hosts(value: &Value) -> Hosts {
     let several = value.get("snis").and_then(Value::as_array).into_iter().flatten();
     let several = several.enumerate().map(|(index, sni)| (sni, format!("snis[{index}]")));
     for (sni, field) in one.into_iter().chain(several) {
-        match sni.as_str().ok_or_else(|| "must be a text".to_owned()).and_then(host) {
+        match sni.as_str().ok_or_else(|| "must be a text".to_owned()).and_then(HostPattern::parse) {
             Ok(host) if hosts.contains(&host) => {}
             Ok(host) => hosts.push(host),
             Err(message) => unreadable.push(Invalid::spec(field, message)),
@@ -164,10 +159,10 @@ fn pair(
         text.map(|text| (text.as_str(), field)).ok_or_else(|| Invalid::spec(field, "must be set"))
     }
     let (certificate, field) = set(certificate)?;
-    let certificate = resource.text(certificate, field)?;
+    plain(certificate, field)?;
     let (key, field) = set(key)?;
     let key = resource.open(key, field)?;
-    Ok([("cert", certificate.into()), ("key", key.into())])
+    Ok([("cert", certificate.to_owned().into()), ("key", key.into())])
 }
 
 /// The certificates: the first goes to `entries` of the ssl's own Secret, each other one to a Secret by itself.
@@ -199,7 +194,8 @@ fn certificates(
 fn client_auth(resource: &Resource<'_>, client: &Value, entries: &mut Vec<Entry>) -> Result<ClientAuthRef, Invalid> {
     let client: Client = read(client.clone(), "client")?;
     let ca = client.ca.ok_or_else(|| Invalid::spec(CA, "must be set"))?;
-    entries.push((CA, resource.text(&ca, CA)?.into()));
+    plain(&ca, CA)?;
+    entries.push((CA, ca.into()));
     let object = ObjectRef { kind: Kind::Secret, key: resource.name() };
     Ok(ClientAuthRef {
         authorities: vec![DataRef { entry: Some(CA.into()), field: CA.into(), object }],
@@ -217,12 +213,11 @@ fn protocols(names: Option<&[String]>) -> Result<Protocols, Invalid> {
     let mut offered = (false, false);
     for (index, name) in names.iter().enumerate() {
         match name.as_str() {
-            "TLSv1.1" => {} // nobody has to be offered it who is offered something better
             "TLSv1.2" => offered.0 = true,
             "TLSv1.3" => offered.1 = true,
             _ => {
-                let message = format!("`{name}` is none of TLSv1.2, TLSv1.3");
-                return Err(Invalid::spec(format!("ssl_protocols[{index}]"), message));
+                let message = format!("`{name}` is not served; write TLSv1.2, TLSv1.3 or both");
+                return Err(Invalid::unsupported(format!("ssl_protocols[{index}]"), message));
             }
         }
     }
@@ -230,9 +225,7 @@ fn protocols(names: Option<&[String]>) -> Result<Protocols, Invalid> {
         (true, true) => TlsVersions::Both,
         (true, false) => TlsVersions::Tls12,
         (false, true) => TlsVersions::Tls13,
-        (false, false) => {
-            return Err(Invalid::unsupported("ssl_protocols", "must hold TLSv1.2 or TLSv1.3: TLSv1.1 is not served"));
-        }
+        (false, false) => return Err(Invalid::spec("ssl_protocols", "must hold TLSv1.2, TLSv1.3 or both")),
     };
     Ok(Protocols { versions, ..Protocols::default() })
 }

@@ -6,7 +6,6 @@ use serde_json::Value;
 use super::plugins::{self, Plugins};
 use super::resource::{Id, Resource, read};
 use super::service::{Service, upstream_ref};
-use super::ssl::host;
 use crate::model::{HostPattern, Invalid, Route, StreamBackend, StreamRule};
 use crate::source::parse::service::number;
 
@@ -46,7 +45,7 @@ impl StreamRoute {
             field: "spec".into(),
             host: match self.sni.as_deref() {
                 None => HostPattern::Any,
-                Some(sni) => host(sni).map_err(|message| Invalid::spec("sni", message))?,
+                Some(sni) => HostPattern::parse(sni).map_err(|message| Invalid::spec("sni", message))?,
             },
             name: "".into(),
             port: self.server_port.map(|port| number(Some(port), "server_port".to_owned())).transpose()?,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::checks::{self, Checks};
-use super::resource::{Id, Resource, read};
+use super::resource::{Id, Resource, plain, read};
 use super::timeouts::{self, Timeout, seconds};
 use crate::api;
 use crate::model::{
@@ -169,7 +169,7 @@ fn client_certificate(
         (None, None, None) => Ok(None),
         (Some(id), None, None) => Ok(named(format!("ssls/{id}"))),
         (None, Some(certificate), Some(key)) => {
-            let certificate = resource.text(&certificate, &inline("client_cert"))?;
+            plain(&certificate, &inline("client_cert"))?;
             let key = resource.open(&key, &inline("client_key"))?;
             *secret = Some(Data::new([("cert", Bytes::from(certificate)), ("key", Bytes::from(key))]));
             Ok(named(resource.key.to_string()))
