@@ -86,7 +86,8 @@ pub struct CheckOptions {
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "configuration", required = true, multiple = false, args = ["live", "manifests"])]
 pub struct ExplainOptions {
-    /// The request: `https://host[:port]/path`; `http://` means the plaintext port.
+    /// The request: `https://host[:port]/path`; `http://` means the plaintext port. Or a stream: `tcp://:port`, `tls://host:port`,
+    /// `udp://:port`.
     pub url: String,
 
     /// The client's address, for routes that have `remoteAddrs`; 127.0.0.1 where it is left out.
@@ -369,6 +370,20 @@ mod tests {
         assert_eq!((run.http_listen, run.workers), (vec!["127.0.0.1:1".parse().unwrap()], Some(3)), "given");
         assert_eq!((run.https_listen, run.log_level.as_str()), (vec!["0.0.0.0:443".parse().unwrap()], "warn"));
         assert_eq!(run.admin_listen, "0.0.0.0:9091".parse().unwrap(), "not said");
+    }
+
+    #[test]
+    fn every_option_is_a_value_of_the_chart() {
+        const TEMPLATE: &str = include_str!("../charts/portcullis/templates/deployment.yaml");
+        // What no pod of the chart is for, or what is fixed there.
+        const OTHERS: [&str; 4] = ["config", "data", "help", "manifests"];
+        let kinds = ["tcp", "tls", "udp", "http", "https"].map(|kind| TEMPLATE.replace("{{ $kind }}", kind));
+        let run = <Args as clap::CommandFactory>::command().find_subcommand("run").unwrap().clone();
+        for option in run.get_arguments().filter_map(clap::Arg::get_long).filter(|option| !OTHERS.contains(option)) {
+            let passed = format!(" --{option}");
+            let is_passed = |text: &String| text.lines().any(|line| line.split('=').next().unwrap().ends_with(&passed));
+            assert!(kinds.iter().any(is_passed), "--{option}");
+        }
     }
 
     #[test]

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Failure, html_page, json_page, page};
 use super::body;
-use super::configs::Configs;
+use super::configs::{self, Configs};
 use super::gate;
 use super::keys::Keys;
 use super::openapi;
 use super::query::Query;
 use super::resources::{Outcome, Resources};
-use super::settings::Settings;
+use super::settings::{Mode, Settings};
 use super::target::{Place, Target, title};
 use crate::keyring::Keyring;
 use crate::resource::{self, Kind};
@@ -94,13 +94,14 @@ impl Api {
 
     /// Whether there is anything under this method; what there is not is answered as by nginx.
     fn has_route(&self, method: &Method, target: &Target) -> bool {
+        let standalone = self.settings.mode == Mode::Standalone;
         let methods: &[Method] = match target {
             Target::Outside => &[],
             Target::Root => &[Method::HEAD],
             Target::ConfigsValidate => &[Method::POST],
-            Target::Configs if self.settings.standalone => &[Method::GET, Method::HEAD, Method::PUT],
+            Target::Configs if standalone => &[Method::GET, Method::HEAD, Method::PUT],
             Target::OpenApi => &[Method::GET],
-            _ if self.settings.standalone => &[],
+            _ if standalone => &[],
             Target::PluginList => &[Method::GET],
             Target::SchemaValidate(_) => &[Method::POST],
             _ => &[Method::GET, Method::PUT, Method::POST, Method::DELETE, Method::PATCH],
@@ -117,10 +118,10 @@ impl Api {
         query: &Query,
     ) -> Result<Answer, Failure> {
         match target {
-            Target::Configs if self.settings.standalone => {
+            Target::Configs if self.settings.mode == Mode::Standalone => {
                 self.configs.call(method, headers, body, &self.resources).await
             }
-            Target::ConfigsValidate => self.configs.validate(headers, body, &self.resources),
+            Target::ConfigsValidate => configs::validate(headers, body, &self.resources),
             Target::OpenApi => Ok(json_page(StatusCode::OK, &openapi::document())),
             Target::PluginReload if *method == Method::PUT => Ok(page(StatusCode::OK, "application/json", "done")),
             Target::PluginReload => Err(Failure::new(

@@ -57,7 +57,7 @@ fn escaped(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len());
     let (mut in_string, mut after_backslash) = (false, false);
     for byte in json {
-        if in_string && *byte < 0x20 {
+        if in_string && !after_backslash && *byte < 0x20 {
             out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
         } else {
             out.push(*byte);

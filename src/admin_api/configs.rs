@@ -58,18 +58,6 @@ impl Configs {
         }
         Ok(state.show(wants_yaml(headers, header::ACCEPT)))
     }
-
-    /// Says of each part of a document whether it is valid, and changes nothing.
-    pub(super) fn validate(&self, headers: &HeaderMap, body: &Bytes, resources: &Resources) -> Result<Answer, Failure> {
-        let document = document(headers, body)?;
-        let (_, wrong) = read(&document, resources);
-        if wrong.is_empty() {
-            return Ok(json_page(StatusCode::OK, &json!({})));
-        }
-        let errors: Vec<_> = wrong.into_iter().map(Wrong::into_json).collect();
-        let body = json!({ "error_msg": "Configuration validation failed", "errors": errors });
-        Err(Failure { body, status: StatusCode::BAD_REQUEST })
-    }
 }
 
 impl State {
@@ -134,6 +122,18 @@ impl State {
         self.date(&mut answer);
         Ok(answer)
     }
+}
+
+/// Says of each part of a document whether it is valid, and changes nothing.
+pub(super) fn validate(headers: &HeaderMap, body: &Bytes, resources: &Resources) -> Result<Answer, Failure> {
+    let document = document(headers, body)?;
+    let (_, wrong) = read(&document, resources);
+    if wrong.is_empty() {
+        return Ok(json_page(StatusCode::OK, &json!({})));
+    }
+    let errors: Vec<_> = wrong.into_iter().map(Wrong::into_json).collect();
+    let body = json!({ "error_msg": "Configuration validation failed", "errors": errors });
+    Err(Failure { body, status: StatusCode::BAD_REQUEST })
 }
 
 impl Wrong {

@@ -7,6 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::settings::{ApiKey, Role, Settings};
 use crate::keyring;
+use crate::trust;
 
 /// The key that APISIX shipped with until 3.9, and that its documentation uses. Everybody knows it, so it is accepted only where the
 /// address is on the loopback interface or clients show a certificate, and never from a browser: any page could call with it. It is what
@@ -108,7 +109,7 @@ fn made(settings: &Settings) -> io::Result<ApiKey> {
 fn random() -> io::Result<String> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("the system has no randomness"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(trust::hex(&bytes))
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ use crate::trust::Refusal;
 
 pub use self::keys::PUBLIC_KEY;
 pub use self::openapi::document as openapi;
-pub use self::settings::{ApiKey, Role, Settings, TlsFiles};
+pub use self::settings::{ApiKey, Mode, Role, Settings, TlsFiles};
 
 /// Connections at a time; more wait.
 const CONNECTIONS: usize = 256;
@@ -145,7 +145,7 @@ impl Service {
                 );
                 let title = match refusal {
                     Refusal::NotPresent => "400 No required SSL certificate was sent",
-                    _ => "400 The SSL certificate error",
+                    Refusal::NotVerified { .. } => "400 The SSL certificate error",
                 };
                 html_page(StatusCode::BAD_REQUEST, title)
             }

@@ -1,4 +1,4 @@
-//! The description of the API: OpenAPI 3.1, made from the schemas that resources are checked with.
+//! The description of the API in the form of `OpenAPI` 3.1, made from the schemas that resources are checked with.
 
 use serde_json::{Map, Value, json};
 

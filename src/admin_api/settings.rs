@@ -24,15 +24,23 @@ pub struct Settings {
     pub keys: Vec<ApiKey>,
     /// The address. Port 0 takes a free one. By default `127.0.0.1:9180`.
     pub listen: SocketAddr,
+    /// How the configuration is sent (`config_provider`). By default resource by resource.
+    pub mode: Mode,
     /// What keys begin with in answers (`deployment.etcd.prefix`). By default `/apisix`.
     pub prefix: Arc<str>,
-    /// Whether the whole configuration is sent as one document, to `configs`, and nothing else is served (`config_provider: yaml`).
-    /// Off by default.
-    pub standalone: bool,
     /// Whether there are listeners for streams; without one, stream routes are refused as APISIX refuses them (`proxy_mode`).
     pub streams: bool,
     /// The certificate that is shown (`https_admin`); `None` serves plain HTTP.
     pub tls: Option<TlsFiles>,
+}
+
+/// How the configuration is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Resource by resource.
+    Resources,
+    /// As one document, to `configs`; nothing else is served (`config_provider: yaml`). The store is one in memory then.
+    Standalone,
 }
 
 /// A key of the Admin API.
@@ -75,8 +83,8 @@ impl Default for Settings {
             key_required: true,
             keys: Vec::new(),
             listen: (Ipv4Addr::LOCALHOST, 9180).into(),
+            mode: Mode::Resources,
             prefix: "/apisix".into(),
-            standalone: false,
             streams: false,
             tls: None,
         }

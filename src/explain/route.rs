@@ -96,12 +96,17 @@ fn common(pattern: &PathPattern, path: &str) -> usize {
     text.bytes().zip(path.bytes()).take_while(|(one, other)| one == other).count()
 }
 
+/// What is wrong with the ApisixRoute `namespace/name`.
+pub(super) fn problems(configuration: &Configuration<'_>, object: &str) -> Vec<String> {
+    let key = object.split_once('/').map(|(namespace, name)| ObjectKey::new(namespace, name));
+    let problems = key.iter().flat_map(|key| configuration.problems(Kind::ApisixRoute, key));
+    problems.map(|problem| problem.invalid.to_string()).collect()
+}
+
 fn backends(configuration: &Configuration<'_>, route: &Route) -> Step {
     const STEP: &str = "backends";
     let (object, _) = split_rule(&route.name);
-    let key = object.split_once('/').map(|(namespace, name)| ObjectKey::new(namespace, name));
-    let problems = key.iter().flat_map(|key| configuration.problems(Kind::ApisixRoute, key));
-    let problems = problems.map(|problem| problem.invalid.to_string());
+    let problems = problems(configuration, object);
     let takes = |upstream: &Upstream| upstream.nodes().iter().filter(|node| node.weight > 0).count();
     let counts = route.backends.iter().map(|(upstream, weight)| {
         let without = upstream.nodes().len() - takes(upstream);
@@ -109,12 +114,11 @@ fn backends(configuration: &Configuration<'_>, route: &Route) -> Step {
         format!("upstream {}: {} endpoints{without}, weight {weight}", upstream.name, takes(upstream))
     });
     let notes: Vec<_> = counts.chain(problems).collect();
-    let step = if !route.backends.is_usable() {
+    let step = if route.backends.is_usable() {
+        Step::ok(STEP, format!("{} endpoints", route.backends.addresses().count()))
+    } else {
         let help = "make a Pod of the Service ready: kubectl get endpointslices";
         Step::refused(STEP, "no endpoint can take the request", help)
-    } else {
-        let usable = route.backends.iter().filter(|(_, weight)| *weight > 0).map(|(upstream, _)| takes(upstream));
-        Step::ok(STEP, format!("{} endpoints", usable.sum::<usize>()))
     };
     step.of(format!("ApisixRoute {object}"), "spec.http").notes(notes)
 }

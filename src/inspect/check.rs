@@ -13,7 +13,7 @@ use crate::source::manifests::Diagnostic;
 /// Prints everything that is wrong with the manifests: what is wrong in a file by itself, or else what becomes of the
 /// objects together. The code is 1 where something is refused, 2 where nothing could be checked.
 pub fn check(options: &CheckOptions) -> ExitCode {
-    let read = match files::read(&options.manifests, &options.class, UnixTime::now()) {
+    let read = match files::read(&options.manifests, &options.class, None, UnixTime::now()) {
         Ok(read) => read,
         Err(error) => return super::unusable(&error),
     };

@@ -60,7 +60,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 pub use settings::Settings;
-pub use trial::{Outcome, Trial, TrialTls};
+pub use trial::{Outcome, StreamOutcome, StreamTrial, Trial, TrialTls};
 
 use crate::audit::Audit;
 use crate::drain::Draining;

@@ -239,7 +239,7 @@ impl Multiplexed {
             connection.retire();
         }
         if idle.len() > size {
-            self.retain(|connection| connection.is_usable());
+            self.retain(Http2::is_usable);
         }
     }
 

@@ -72,16 +72,16 @@ fn of(kind: Kind) -> Value {
         Kind::Ssl => ssl::ssl(),
         Kind::StreamRoute => route::stream_route(),
         Kind::PluginConfig | Kind::ConsumerGroup => {
-            object(with(metadata(), json!({ "plugins": plugins() })), &["id", "plugins"])
+            object(&with(metadata(), json!({ "plugins": plugins() })), &["id", "plugins"])
         }
-        Kind::GlobalRule => object(with(times(), json!({ "id": id(), "plugins": plugins() })), &["id", "plugins"]),
+        Kind::GlobalRule => object(&with(times(), json!({ "id": id(), "plugins": plugins() })), &["id", "plugins"]),
         Kind::Consumer => {
             let username =
                 json!({ "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[a-zA-Z0-9_\\-]+$" });
             let own = json!({ "username": username, "group_id": id(), "plugins": plugins() });
             let mut properties = with(metadata(), own);
             properties.remove("name");
-            object(properties, &["username"])
+            object(&properties, &["username"])
         }
         Kind::Credential => {
             let plugins = json!({ "type": "object", "maxProperties": 1 });
@@ -89,18 +89,18 @@ fn of(kind: Kind) -> Value {
                 "type": "string", "minLength": 15, "maxLength": 128, "pattern": "^[a-zA-Z0-9-_]+/credentials/[a-zA-Z0-9-_.]+$"
             });
             let id = json!({ "oneOf": [id(), long] });
-            object(with(metadata(), json!({ "id": id, "plugins": plugins })), &[])
+            object(&with(metadata(), json!({ "id": id, "plugins": plugins })), &[])
         }
         Kind::PluginMetadata | Kind::Secret => json!({ "type": "object" }),
         Kind::Proto => {
             let content = json!({ "type": "string", "minLength": 1, "maxLength": 1 << 20 });
-            object(with(metadata(), json!({ "content": content })), &["content"])
+            object(&with(metadata(), json!({ "content": content })), &["content"])
         }
     }
 }
 
 /// An object of these properties and no others.
-fn object(properties: Map<String, Value>, required: &[&str]) -> Value {
+fn object(properties: &Map<String, Value>, required: &[&str]) -> Value {
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 

@@ -57,7 +57,7 @@ pub(super) fn service() -> Value {
         "path_prefix": { "type": "string", "minLength": 1, "maxLength": 4096, "pattern": "^/" },
         "strip_path_prefix": { "type": "boolean" },
     });
-    object(with(metadata(), own), &[])
+    object(&with(metadata(), own), &[])
 }
 
 pub(super) fn stream_route() -> Value {
@@ -72,7 +72,7 @@ pub(super) fn stream_route() -> Value {
         "plugins": plugins(),
         "protocol": { "type": "object", "properties": { "name": { "type": "string" } }, "required": ["name"] },
     });
-    object(with(metadata(), own), &[])
+    object(&with(metadata(), own), &[])
 }
 
 fn script() -> Value {

@@ -82,7 +82,7 @@ impl Words<'_> {
                 "then" | "else" => return format!("{text}{keyword} clause did not match"),
                 "properties" | "patternProperties" | "dependentSchemas" | "allOf" => {
                     let Some(name) = segments.next() else { break };
-                    text += &match keyword {
+                    let word = match keyword {
                         "properties" => {
                             instance.next();
                             format!("property {} validation failed: ", quoted(name))
@@ -94,11 +94,12 @@ impl Words<'_> {
                         "allOf" => format!("allOf {} failed: ", name.parse().map_or(0, |place: usize| place + 1)),
                         _ => format!("failed to validate dependent schema for {}: ", quoted(name)),
                     };
+                    text.push_str(&word);
                 }
                 "items" => {
                     let place =
                         instance.next().and_then(|place| place.parse().ok()).map_or(0, |place: usize| place + 1);
-                    text += &format!("failed to validate item {place}: ");
+                    text.push_str(&format_item(place));
                 }
                 _ => break,
             }
@@ -151,6 +152,10 @@ impl Words<'_> {
             other => format!("{other:?}"),
         }
     }
+}
+
+fn format_item(place: usize) -> String {
+    format!("failed to validate item {place}: ")
 }
 
 fn any_of(schemas: &Value) -> String {

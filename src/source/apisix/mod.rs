@@ -1,5 +1,5 @@
-//! The resources of APISIX's Admin API, as their store tells of them, into the model: routes and stream routes become ApisixRoutes,
-//! upstreams ApisixUpstreams, ssls ApisixTls and Secrets, so that there is one way through `compile` and the proxy.
+//! The resources of APISIX's Admin API, as their store tells of them, into the model: a route or stream route becomes an ApisixRoute, an
+//! upstream an ApisixUpstream, an ssl an ApisixTls and its Secrets, so that there is one way through `compile` and the proxy.
 //!
 //! Objects are called by the store's prefix and their key: `/apisix/routes/1`. An upstream inside a route or a service has its owner's
 //! key. A service is none of itself: it is merged into its routes (apisix/init.lua).

@@ -30,6 +30,9 @@ pub(super) struct Resources {
     services: BTreeMap<Arc<str>, Result<Service, Invalid>>,
 }
 
+/// The objects that a resource stands for.
+type Objects = Vec<(ObjectKey, Object)>;
+
 /// What a resource was made into.
 #[derive(Debug, Default)]
 struct Made {
@@ -103,7 +106,7 @@ impl Resources {
     }
 
     /// The objects that the resource `key` stands for now, and those that it does not stand for any more.
-    fn make(&mut self, key: &Key) -> (Vec<(ObjectKey, Object)>, BTreeSet<(model::Kind, ObjectKey)>) {
+    fn make(&mut self, key: &Key) -> (Objects, BTreeSet<(model::Kind, ObjectKey)>) {
         let (objects, service) = self.entries.get(key).map(|entry| self.translate(key, entry)).unwrap_or_default();
         let now = objects.iter().map(|(key, object)| (object.kind(), key.clone())).collect();
         let made = Made { objects: now, service: service.clone() };
@@ -122,7 +125,7 @@ impl Resources {
     }
 
     /// The objects that the resource stands for, and the id of the service that it takes from.
-    fn translate(&self, key: &Key, entry: &Entry) -> (Vec<(ObjectKey, Object)>, Option<Arc<str>>) {
+    fn translate(&self, key: &Key, entry: &Entry) -> (Objects, Option<Arc<str>>) {
         let value = json(entry);
         let created = value.as_ref().ok().and_then(|value| value["create_time"].as_i64()).unwrap_or(0);
         let generation = i64::try_from(entry.modified).unwrap_or(i64::MAX);
@@ -161,11 +164,7 @@ impl Resources {
         (objects, None)
     }
 
-    fn route(
-        &self,
-        resource: &Resource<'_>,
-        value: Result<Value, Invalid>,
-    ) -> (Vec<(ObjectKey, Object)>, Option<Arc<str>>) {
+    fn route(&self, resource: &Resource<'_>, value: Result<Value, Invalid>) -> (Objects, Option<Arc<str>>) {
         let mut route = match value.and_then(Route::read) {
             Ok(route) if route.is_off() => return (Vec::new(), None),
             Ok(route) => route,

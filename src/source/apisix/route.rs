@@ -86,14 +86,12 @@ impl Route {
     }
 
     fn hosts(&self, service: Option<&Service>) -> Result<Vec<HostPattern>, Invalid> {
-        let (hosts, field) = match one_or_more(self.host.as_ref(), self.hosts.as_deref(), "host", "hosts")? {
-            Some(found) => found,
-            None => match service.and_then(|service| service.hosts.as_ref()) {
-                Some(hosts) => (hosts.iter().collect(), "service_id.hosts"),
-                None => return Ok(vec![HostPattern::Any]),
-            },
-        };
-        each(&hosts, field, "leave it out for every host", |host| HostPattern::parse(host))
+        let own = Values::of(("host", self.host.as_ref()), ("hosts", self.hosts.as_deref()))?;
+        let shared = || Some(Values::list("service_id.hosts", service?.hosts.as_deref()?));
+        match own.or_else(shared) {
+            None => Ok(vec![HostPattern::Any]),
+            Some(hosts) => hosts.each("leave it out for every host", HostPattern::parse),
+        }
     }
 
     fn methods(&self) -> Result<Methods, Invalid> {
@@ -108,20 +106,19 @@ impl Route {
     }
 
     fn networks(&self) -> Result<Vec<Network>, Invalid> {
-        let (one, several) = (self.remote_addr.as_ref(), self.remote_addrs.as_deref());
-        let Some((addresses, field)) = one_or_more(one, several, "remote_addr", "remote_addrs")? else {
-            return Ok(Vec::new());
-        };
-        each(&addresses, field, "leave it out for every address", |text| {
-            Network::parse(text).map(Network::to_canonical)
-        })
+        let several = ("remote_addrs", self.remote_addrs.as_deref());
+        match Values::of(("remote_addr", self.remote_addr.as_ref()), several)? {
+            None => Ok(Vec::new()),
+            Some(addresses) => {
+                addresses.each("leave it out for every address", |text| Network::parse(text).map(Network::to_canonical))
+            }
+        }
     }
 
     fn paths(&self, prefix: &str) -> Result<Vec<PathPattern>, Invalid> {
-        let Some((paths, field)) = one_or_more(self.uri.as_ref(), self.uris.as_deref(), "uri", "uris")? else {
-            return Err(Invalid::spec("uri", "must be set; write `/*` for every path"));
-        };
-        each(&paths, field, "write `/*` for every path", |path| {
+        let paths = Values::of(("uri", self.uri.as_ref()), ("uris", self.uris.as_deref()))?;
+        let paths = paths.ok_or_else(|| Invalid::spec("uri", "must be set; write `/*` for every path"))?;
+        paths.each("write `/*` for every path", |path| {
             if path.starts_with('/') {
                 PathPattern::parse(&format!("{prefix}{path}"))
             } else {
@@ -143,17 +140,39 @@ impl Route {
     }
 }
 
-/// The values of a field that there is for one and for several, with the name that was used.
-fn one_or_more<'v>(
-    one: Option<&'v String>,
-    several: Option<&'v [String]>,
-    singular: &'static str,
-    plural: &'static str,
-) -> Result<Option<(Vec<&'v String>, &'static str)>, Invalid> {
-    match (one, several) {
-        (Some(_), Some(_)) => Err(Invalid::spec(singular, format!("must not be set beside `{plural}`"))),
-        (Some(one), None) => Ok(Some((vec![one], singular))),
-        (None, Some(several)) => Ok(Some((several.iter().collect(), plural))),
-        (None, None) => Ok(None),
+/// The values of a field, under the name that was used.
+struct Values<'v> {
+    field: &'static str,
+    is_list: bool,
+    texts: Vec<&'v str>,
+}
+
+impl<'v> Values<'v> {
+    fn list(field: &'static str, values: &'v [String]) -> Self {
+        Self { field, is_list: true, texts: values.iter().map(String::as_str).collect() }
+    }
+
+    /// Of a field that there is for one value and for several.
+    fn of(
+        one: (&'static str, Option<&'v String>),
+        several: (&'static str, Option<&'v [String]>),
+    ) -> Result<Option<Self>, Invalid> {
+        match (one, several) {
+            ((field, Some(_)), (plural, Some(_))) => {
+                Err(Invalid::spec(field, format!("must not be set beside `{plural}`")))
+            }
+            ((field, Some(one)), _) => Ok(Some(Self { field, is_list: false, texts: vec![one] })),
+            (_, (field, Some(several))) => Ok(Some(Self::list(field, several))),
+            _ => Ok(None),
+        }
+    }
+
+    fn each<T>(&self, instead: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Invalid> {
+        each(&self.texts, self.field, instead, |text| parse(text)).map_err(|mut invalid| {
+            if !self.is_list {
+                self.field.clone_into(&mut invalid.field);
+            }
+            invalid
+        })
     }
 }

@@ -15,7 +15,7 @@ use crate::world::Object;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Ssl {
+struct Fields {
     cert: Option<String>,
     certs: Option<Vec<String>>,
     client: Option<Value>,
@@ -49,14 +49,14 @@ const MAX_ADDITIONAL: usize = 8;
 /// without its policy, when another part cannot be honoured.
 pub(super) fn objects(resource: &Resource<'_>, value: Value) -> Vec<(ObjectKey, Object)> {
     let hosts = hosts(&value);
-    let (ssl, kind) = match read::<Ssl>(value, "").and_then(|ssl| kind(&ssl).map(|kind| (ssl, kind))) {
+    let (ssl, kind) = match read::<Fields>(value, "").and_then(|ssl| kind(&ssl).map(|kind| (ssl, kind))) {
         Ok(read) => read,
         Err(why) => return vec![refused(resource, hosts, why)],
     };
     match kind {
         Type::Client => client_objects(resource, &ssl),
         Type::Server if ssl.status == Some(0) => Vec::new(), // switched off
-        Type::Server => server_objects(resource, hosts, ssl),
+        Type::Server => server_objects(resource, hosts, &ssl),
     }
 }
 
@@ -66,7 +66,7 @@ enum Type {
     Server,
 }
 
-fn kind(ssl: &Ssl) -> Result<Type, Invalid> {
+fn kind(ssl: &Fields) -> Result<Type, Invalid> {
     if let Some(status @ 2..) = ssl.status {
         return Err(Invalid::spec("status", format!("{status} is neither 0 nor 1")));
     }
@@ -115,12 +115,12 @@ fn refused(resource: &Resource<'_>, hosts: Hosts, why: Invalid) -> (ObjectKey, O
 }
 
 /// A Secret with our certificate for upstreams, under the name that `client_cert_id` has for it.
-fn client_objects(resource: &Resource<'_>, ssl: &Ssl) -> Vec<(ObjectKey, Object)> {
+fn client_objects(resource: &Resource<'_>, ssl: &Fields) -> Vec<(ObjectKey, Object)> {
     let data = pair(resource, (ssl.cert.as_ref(), "cert"), (ssl.key.as_ref(), "key")).map(Data::new);
     vec![(resource.name(), Object::Secret(resource.observed(data)))]
 }
 
-fn server_objects(resource: &Resource<'_>, hosts: Hosts, ssl: Ssl) -> Vec<(ObjectKey, Object)> {
+fn server_objects(resource: &Resource<'_>, hosts: Hosts, ssl: &Fields) -> Vec<(ObjectKey, Object)> {
     let (hosts, unreadable_hosts) = hosts;
     if hosts.is_empty() && unreadable_hosts.is_empty() {
         let why = Invalid::spec("snis", "must hold at least one host, or `sni` must be set");
@@ -132,7 +132,7 @@ fn server_objects(resource: &Resource<'_>, hosts: Hosts, ssl: Ssl) -> Vec<(Objec
         None => Ok(None),
         Some(client) => client_auth(resource, client, &mut entries).map(|client| Some(Box::new(client))),
     };
-    let certificates = certificates(resource, &ssl, &mut entries, &mut secrets).map_err(Box::new);
+    let certificates = certificates(resource, ssl, &mut entries, &mut secrets).map_err(Box::new);
     secrets.push((resource.name(), Data::new(entries)));
     let tls = TlsHost {
         certificates,
@@ -168,7 +168,7 @@ fn pair(
 /// The certificates: the first goes to `entries` of the ssl's own Secret, each other one to a Secret by itself.
 fn certificates(
     resource: &Resource<'_>,
-    ssl: &Ssl,
+    ssl: &Fields,
     entries: &mut Vec<Entry>,
     secrets: &mut Vec<(ObjectKey, Data)>,
 ) -> Result<Vec<ObjectKey>, Invalid> {

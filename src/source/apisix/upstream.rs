@@ -20,7 +20,7 @@ use crate::world::Object;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Upstream {
+struct Fields {
     checks: Option<Checks>,
     discovery_args: Option<Value>,
     discovery_type: Option<Value>,
@@ -89,7 +89,7 @@ fn settings(
     within: &str,
     secret: &mut Option<Data>,
 ) -> Result<SettingsByPort, Invalid> {
-    let upstream: Upstream = read(value, within.trim_end_matches('.'))?;
+    let upstream: Fields = read(value, within.trim_end_matches('.'))?;
     let field = |name: &str| format!("{within}{name}");
     for (name, is_set) in [
         ("discovery_type", upstream.discovery_type.is_some()),
@@ -125,8 +125,7 @@ fn settings(
         keepalive: upstream.keepalive_pool.map_or(Ok(Keepalive::default()), |pool| keepalive(&pool, &field(POOL)))?,
         retries: upstream.retries.map(|retries| self::retries(retries, &field("retries"))).transpose()?,
         retry_timeout: match upstream.retry_timeout {
-            None => None,
-            Some(time) if time == 0.0 => None, // APISIX: no limit
+            None | Some(0.0) => None, // APISIX: no limit
             Some(time) => Some(seconds(time, &field("retry_timeout"))?),
         },
         timeouts: timeouts::read(upstream.timeout, &field("timeout"))?,

@@ -185,13 +185,13 @@ fn what_cannot_be_honoured_refuses_the_route_and_names_the_field() {
     for (route, field, message) in [
         (json!({"uri": "/a"}), "upstream", "must be set"),
         (json!({"upstream_id": 1}), "uri", "must be set"),
-        (json!({"uri": "a", "upstream_id": 1}), "uri[0]", "must start with `/`"),
+        (json!({"uri": "a", "upstream_id": 1}), "uri", "must start with `/`"),
         (json!({"uris": ["/a", "/*/b"], "upstream_id": 1}), "uris[1]", "before its end"),
-        (json!({"uri": "/a", "host": "a*b", "upstream_id": 1}), "host[0]", "no host"),
+        (json!({"uri": "/a", "host": "a*b", "upstream_id": 1}), "host", "no host"),
         (json!({"uri": "/a", "hosts": [], "upstream_id": 1}), "hosts", "must not be empty"),
         (json!({"uri": "/a", "uris": ["/b"], "upstream_id": 1}), "uri", "beside `uris`"),
         (json!({"uri": "/a", "methods": ["get"], "upstream_id": 1}), "methods[0]", "is none of"),
-        (json!({"uri": "/a", "remote_addr": "x", "upstream_id": 1}), "remote_addr[0]", "no IP address"),
+        (json!({"uri": "/a", "remote_addr": "x", "upstream_id": 1}), "remote_addr", "no IP address"),
         (
             json!({"uri": "/a", "plugins": {"limit-count": {}}, "upstream_id": 1}),
             "plugins",
