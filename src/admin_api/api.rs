@@ -91,7 +91,9 @@ impl Api {
             Ok(body) => self.call(&parts.method, &target, &parts.headers, &body, &query).await,
             Err(failure) => Err(failure),
         };
-        caller.note(&parts.method, parts.uri.path(), answer.as_ref());
+        if writes(&parts.method, &target) {
+            caller.note(&parts.method, parts.uri.path(), answer.as_ref());
+        }
         let mut answer = answer.unwrap_or_else(Answer::from);
         answer.headers_mut().insert("x-api-version", HeaderValue::from_static("v3"));
         answer
@@ -145,10 +147,7 @@ impl Api {
                 resource::check_shape(kind, &value).map_err(Failure::bad)?;
                 Ok(page(StatusCode::OK, "application/json", ""))
             }
-            Target::Resource(place) => {
-                let (status, value) = self.resource(method, place, body, query).await?;
-                Ok(json_page(status, &value))
-            }
+            Target::Resource(place) => self.resource(method, place, body, query).await,
             Target::Unknown(name) => Err(unknown(name)),
             Target::Configs | Target::Outside | Target::Root => Err(unknown("configs")),
         }
@@ -177,9 +176,6 @@ impl Api {
 impl Caller {
     /// One line per write: who did what, and what became of it. Never the arguments, one of which may be the key.
     fn note(&self, method: &Method, path: &str, answer: Result<&Answer, &Failure>) {
-        if *method == Method::GET || *method == Method::HEAD {
-            return;
-        }
         let Self { key, peer, subject } = self;
         let client = peer.ip();
         match answer {
@@ -191,6 +187,12 @@ impl Caller {
             }
         }
     }
+}
+
+/// Whether a call may change something.
+fn writes(method: &Method, target: &Target) -> bool {
+    let reads = *method == Method::GET || *method == Method::HEAD;
+    !reads && matches!(target, Target::Configs | Target::Resource(_))
 }
 
 /// Whether a method is for resources of this kind.

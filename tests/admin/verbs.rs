@@ -42,7 +42,7 @@ async fn a_resource_is_made_shown_changed_and_removed() {
         assert_eq!((missing.status.as_u16(), missing.json()), (404, json!({ "message": "Key not found" })));
     }
     assert_eq!(scene.call("PATCH", "/routes/1", &json!({})).await.json(), json!({ "message": "Key not found" }));
-    assert_eq!(scene.call("GET", "/routes", &NONE).await.body, "{\"list\":[],\"total\":0}\n");
+    assert_eq!(scene.call("GET", "/routes", &NONE).await.body, "{\"total\":0,\"list\":[]}\n");
 }
 
 #[tokio::test]
