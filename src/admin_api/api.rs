@@ -46,6 +46,11 @@ impl Api {
         Ok(Self { configs: Configs::default(), keys: Keys::new(&settings)?, resources, settings })
     }
 
+    /// Whether clients of this address are let in.
+    pub(super) fn admits(&self, peer: SocketAddr) -> bool {
+        gate::admits(&self.settings, peer)
+    }
+
     /// Refuses from now on what `check` refuses.
     pub(super) fn checked_by(&mut self, check: Check) {
         self.resources.check = Some(check);
@@ -56,7 +61,7 @@ impl Api {
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
-        if !gate::admits(&self.settings, peer) {
+        if !self.admits(peer) {
             return html_page(StatusCode::FORBIDDEN, "403 Forbidden");
         }
         if self.settings.cors && request.method() == Method::OPTIONS {

@@ -275,6 +275,23 @@ async fn a_resource_with_a_time_to_live_goes() {
 }
 
 #[tokio::test]
+async fn without_its_store_every_call_says_so() {
+    let scene = Scene::without_store().await;
+    for (method, path, body) in [
+        ("GET", "/routes", NONE),
+        ("GET", "/routes/1", NONE),
+        ("PUT", "/routes/1", route()),
+        ("POST", "/routes", route()),
+        ("PATCH", "/routes/1", json!({})),
+        ("DELETE", "/routes/1", NONE),
+    ] {
+        let (status, why) = scene.call(method, path, &body).await.error();
+        assert_eq!(status, 503, "{method} {path}: {why}");
+        assert!(!why.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn stream_routes_need_listeners() {
     let scene = Scene::with(Settings { streams: false, ..settings() }).await;
     let answer = scene.call("PUT", "/stream_routes/1", &json!({ "upstream": { "nodes": {} } })).await;
