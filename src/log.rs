@@ -206,14 +206,15 @@ mod tests {
 
     #[test]
     fn lines_are_written_in_order_and_flushed_at_the_end() {
+        const COUNT: usize = FULL / 2; // lines of several batches
         let (sender, receiver) = mpsc::channel();
         let log = Log::new(Format::Text, Out(sender));
-        for index in 0..100 {
+        for index in 0..COUNT {
             log.line(format!("{index}\n").as_bytes());
         }
         log.flush();
         let written: Vec<u8> = receiver.try_iter().flatten().collect();
-        let expected: Vec<_> = (0..100).map(|index| index.to_string()).collect();
+        let expected: Vec<_> = (0..COUNT).map(|index| index.to_string()).collect();
         assert_eq!(String::from_utf8(written).unwrap().lines().collect::<Vec<_>>(), expected);
     }
 
