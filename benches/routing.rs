@@ -27,6 +27,7 @@ fn route(index: usize) -> Arc<Route> {
         methods: Methods::ANY,
         name: format!("default/route/{index}").into(),
         stats: Arc::default(),
+        strip: None,
         timeouts: Timeouts::default(),
         websocket: false,
     })

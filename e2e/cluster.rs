@@ -92,6 +92,11 @@ pub(crate) fn shell(folder: &Path, text: &str) -> Done {
     run(folder, &["bash", "-o", "pipefail", "-c", text], "")
 }
 
+/// As [`shell`], in zsh.
+pub(crate) fn zsh(folder: &Path, text: &str) -> Done {
+    run(folder, &["zsh", "-o", "pipefail", "-c", text], "")
+}
+
 /// Runs kubectl; arguments are what stands between blanks. It must succeed.
 #[track_caller]
 pub(crate) fn kubectl(arguments: &str) -> String {
@@ -146,14 +151,25 @@ pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("not a string: {value}")).to_owned()
 }
 
+/// A folder with others' charts, each under its repository's name.
+pub(crate) fn charts() -> PathBuf {
+    checkout().join("e2e/.tools/charts")
+}
+
+/// A command in the cluster's network that is still to be started.
+pub(crate) fn exec(command: &[&str]) -> Command {
+    let mut exec = Command::new(checkout().join("e2e/cluster/exec"));
+    exec.args(command);
+    exec
+}
+
 fn checkout() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn run(folder: &Path, command: &[&str], input: &str) -> Done {
     // No command may hang a run: kubectl exec and cp have no time limit of their own.
-    let mut child = Command::new(checkout().join("e2e/cluster/exec"))
-        .args(["timeout", "--kill-after=5", "150"])
+    let mut child = exec(&["timeout", "--kill-after=5", "150"])
         .args(command)
         .current_dir(folder)
         .stdin(Stdio::piped())

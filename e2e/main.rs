@@ -9,4 +9,5 @@ mod lifecycle;
 mod replicas;
 mod scene;
 mod seed_002;
+mod seed_004;
 mod upstreams;

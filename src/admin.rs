@@ -102,7 +102,8 @@ impl Pages {
                 page(StatusCode::OK, "application/json", dump + "\n")
             }
             "/livez" => page(StatusCode::OK, "text/plain", "ok\n"),
-            "/metrics" => {
+            // The second is where APISIX has them.
+            "/metrics" | "/apisix/prometheus/metrics" => {
                 let metrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
                 page(StatusCode::OK, metrics, self.metrics.encode())
             }

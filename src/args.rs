@@ -1,12 +1,16 @@
 //! The command line. Every option can also be set by an environment variable: `--http-listen` by `PORTCULLIS_HTTP_LISTEN`;
 //! several values are separated by commas there.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::config::Config;
 use crate::log::Format;
 use crate::model::{HostName, Network};
 
@@ -17,6 +21,25 @@ pub struct Args {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Args {
+    /// Reads a command line, the program's name first, and remembers which options were given.
+    ///
+    /// # Errors
+    /// When it makes no sense, or asks for help.
+    pub fn read(line: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(line)?;
+        let mut args = Self::from_arg_matches(&matches)?;
+        if let (Command::Run(run), Some((_, matches))) = (&mut args.command, matches.subcommand()) {
+            let is_given = |id: &str| {
+                matches!(matches.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+            };
+            let options = matches.ids().map(|id| id.as_str());
+            run.given = options.filter(|id| is_given(id)).map(str::to_owned).collect();
+        }
+        Ok(args)
+    }
 }
 
 /// What the program can do.
@@ -63,7 +86,8 @@ pub struct CheckOptions {
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "configuration", required = true, multiple = false, args = ["live", "manifests"])]
 pub struct ExplainOptions {
-    /// The request: `https://host[:port]/path`; `http://` means the plaintext port.
+    /// The request: `https://host[:port]/path`; `http://` means the plaintext port. Or a stream: `tcp://:port`, `tls://host:port`,
+    /// `udp://:port`.
     pub url: String,
 
     /// The client's address, for routes that have `remoteAddrs`; 127.0.0.1 where it is left out.
@@ -144,6 +168,15 @@ pub struct RunOptions {
     #[command(flatten)]
     pub class: ClassOptions,
 
+    /// APISIX's config.yaml. Where it is left out, ./conf/config.yaml and /usr/local/apisix/conf/config.yaml are looked for. Options that
+    /// are given come before what it says.
+    #[arg(long, env = "PORTCULLIS_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// The folder of the Admin API's database, its keys, and the copy of what etcd said.
+    #[arg(long, env = "PORTCULLIS_DATA", default_value = "data")]
+    pub data: PathBuf,
+
     /// How long requests under way may take to finish after SIGTERM.
     #[arg(long, env = "PORTCULLIS_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
@@ -172,6 +205,10 @@ pub struct RunOptions {
     /// cluster without `--manifests`.
     #[arg(long, env = "PORTCULLIS_KUBERNETES")]
     pub kubernetes: bool,
+
+    /// The options that were given, by a flag or a variable: the others may be set by config.yaml.
+    #[arg(skip)]
+    pub given: BTreeSet<String>,
 
     /// How log lines look.
     #[arg(long, env = "PORTCULLIS_LOG_FORMAT", default_value = "text")]
@@ -246,10 +283,38 @@ impl RunOptions {
         .sum()
     }
 
-    /// Whether to follow the API server.
-    pub fn follows_kubernetes(&self) -> bool {
+    /// Whether to follow the API server where config.yaml was found or not: without anything to serve a pod follows its cluster.
+    pub fn follows_kubernetes(&self, has_config: bool) -> bool {
         let in_cluster = || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-        self.kubernetes || (self.manifests.is_empty() && in_cluster())
+        self.kubernetes || (self.manifests.is_empty() && !has_config && in_cluster())
+    }
+
+    /// Takes over what `config` says, but for the options that were given.
+    pub fn adopt(&mut self, config: &Config) {
+        fn set<T>(given: &BTreeSet<String>, option: &str, place: &mut T, value: Option<T>) {
+            if let Some(value) = value.filter(|_| !given.contains(option)) {
+                *place = value;
+            }
+        }
+        let unless_empty = |list: &Vec<_>| Some(list.clone()).filter(|list| !list.is_empty());
+        let given = &self.given;
+        set(given, "admin_listen", &mut self.admin_listen, config.metrics);
+        set(given, "drain_timeout", &mut self.drain_timeout, config.worker_shutdown_timeout);
+        set(given, "fallback_sni", &mut self.fallback_sni, config.fallback_sni.clone().map(Some));
+        set(given, "http_listen", &mut self.http_listen, config.http.clone());
+        let list = unless_empty(&config.http_proxy_protocol);
+        set(given, "http_proxy_protocol_listen", &mut self.http_proxy_protocol_listen, list);
+        set(given, "https_listen", &mut self.https_listen, config.https.clone());
+        let list = unless_empty(&config.https_proxy_protocol);
+        set(given, "https_proxy_protocol_listen", &mut self.https_proxy_protocol_listen, list);
+        set(given, "log_level", &mut self.log_level, config.log_level.map(str::to_owned));
+        set(given, "max_body_size", &mut self.max_body_size, config.max_body_size.map(Some));
+        set(given, "stream_tcp_listen", &mut self.stream_tcp_listen, unless_empty(&config.stream_tcp));
+        set(given, "stream_tls_listen", &mut self.stream_tls_listen, unless_empty(&config.stream_tls));
+        set(given, "stream_udp_listen", &mut self.stream_udp_listen, unless_empty(&config.stream_udp));
+        let trusted = Some(config.trusted_addresses.clone()).filter(|networks| !networks.is_empty());
+        set(given, "trusted_addresses", &mut self.trusted_addresses, trusted);
+        set(given, "workers", &mut self.workers, config.workers.map(Some));
     }
 }
 
@@ -294,6 +359,31 @@ mod tests {
         assert_eq!(run.http_listen, ["0.0.0.0:9080".parse().unwrap()]);
         assert!(!run.allow_plaintext_client_auth);
         assert_eq!((run.fallback_sni, run.trust_grace), (None, Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn a_config_yaml_sets_what_is_not_given() {
+        let line = ["portcullis", "run", "--http-listen", "127.0.0.1:1", "--workers", "3"];
+        let Command::Run(mut run) = Args::read(line).unwrap().command else { panic!("no run") };
+        let text = "apisix: {node_listen: 80, ssl: {listen: [{port: 443}]}}\nnginx_config: {worker_processes: 9, error_log_level: warn}";
+        run.adopt(&Config::parse(text, |_| None).unwrap().0);
+        assert_eq!((run.http_listen, run.workers), (vec!["127.0.0.1:1".parse().unwrap()], Some(3)), "given");
+        assert_eq!((run.https_listen, run.log_level.as_str()), (vec!["0.0.0.0:443".parse().unwrap()], "warn"));
+        assert_eq!(run.admin_listen, "0.0.0.0:9091".parse().unwrap(), "not said");
+    }
+
+    #[test]
+    fn every_option_is_a_value_of_the_chart() {
+        const TEMPLATE: &str = include_str!("../charts/portcullis/templates/deployment.yaml");
+        // What no pod of the chart is for, or what is fixed there.
+        const OTHERS: [&str; 4] = ["config", "data", "help", "manifests"];
+        let kinds = ["tcp", "tls", "udp", "http", "https"].map(|kind| TEMPLATE.replace("{{ $kind }}", kind));
+        let run = <Args as clap::CommandFactory>::command().find_subcommand("run").unwrap().clone();
+        for option in run.get_arguments().filter_map(clap::Arg::get_long).filter(|option| !OTHERS.contains(option)) {
+            let passed = format!(" --{option}");
+            let is_passed = |text: &String| text.lines().any(|line| line.split('=').next().unwrap().ends_with(&passed));
+            assert!(kinds.iter().any(is_passed), "--{option}");
+        }
     }
 
     #[test]

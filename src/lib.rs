@@ -9,9 +9,12 @@
 
 pub mod api;
 pub mod model;
+pub mod resource;
 pub mod source;
+pub mod store;
 pub mod world;
 
+pub mod possession;
 pub mod trust;
 
 pub mod snapshot;
@@ -27,8 +30,10 @@ pub mod status;
 pub mod explain;
 
 pub mod admin;
+pub mod admin_api;
 pub mod app;
 pub mod args;
+pub mod config;
 pub mod demo;
 pub mod inspect;
 
@@ -36,6 +41,7 @@ pub mod alarm;
 pub mod audit;
 pub mod body;
 pub mod drain;
+pub mod keyring;
 pub mod log;
 pub mod metrics;
 pub mod pool;

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use portcullis::args::{Args, Command};
 use portcullis::{api, app, demo, inspect};
 
@@ -10,7 +9,8 @@ fn main() -> ExitCode {
     // Before anything else: kube and our own TLS use the process's default provider, and there must be only one.
     let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     debug_assert!(installed.is_ok(), "nothing has used TLS before main");
-    let outcome = match Args::parse().command {
+    let args = Args::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let outcome = match args.command {
         Command::Check(options) => return inspect::check(&options),
         Command::Crds => {
             print!("{}", api::crds_yaml().into_iter().map(|(_, yaml)| yaml).collect::<Vec<_>>().join("---\n"));

@@ -293,10 +293,15 @@ impl World {
         self.names.keep(wanted);
     }
 
-    /// The Secrets and `ConfigMap`s that any ApisixTls or ApisixUpstream refers to: the only ones that are ever fetched.
+    /// The Secrets and `ConfigMap`s that any ApisixTls or ApisixUpstream refers to: the only ones that are ever fetched. What resources of
+    /// the store refer to comes with them.
     pub fn referenced(&self) -> BTreeSet<ObjectRef> {
-        let hosts = self.tls.values().filter_map(|tls| tls.value.as_ref().ok()).flat_map(TlsHost::references);
-        let upstreams = self.upstreams.values().filter_map(|upstream| upstream.value.as_ref().ok());
+        fn values<T>(map: &Map<T>) -> impl Iterator<Item = &T> {
+            let foreign = map.iter().filter(|((_, source), _)| *source != SourceId::Store);
+            foreign.filter_map(|(_, observed)| observed.value.as_ref().ok())
+        }
+        let hosts = values(&self.tls).flat_map(TlsHost::references);
+        let upstreams = values(&self.upstreams);
         hosts.chain(upstreams.flat_map(ServiceSettings::references)).collect()
     }
 }

@@ -332,3 +332,125 @@ fn modes_skipped_paths_and_rules_on_the_identity_are_told() {
     with("    failure: {type: Alert}\n");
     says(&nobody, 1, &["refused in the TLS handshake: client certificate was not present\n"]);
 }
+
+const STREAMS: &str = "apiVersion: apisix.apache.org/v2
+kind: ApisixRoute
+metadata:
+  name: streams
+spec:
+  stream:
+    - name: plain
+      protocol: TCP
+      match: {ingressPort: 9100}
+      backend: {serviceName: shop, servicePort: 80}
+    - name: secure
+      protocol: TCP
+      match: {ingressPort: 9200, host: shop.test}
+      backend: {serviceName: shop, servicePort: 80}
+    - name: lost
+      protocol: TCP
+      match: {ingressPort: 9101}
+      backend: {serviceName: nobody, servicePort: 80}
+";
+
+#[test]
+fn a_stream_is_explained_by_its_port_and_its_host() {
+    let folder = folder();
+    fs::write(folder.path().join("manifests/streams.yaml"), STREAMS).unwrap();
+    for (arguments, code, parts) in [
+        (
+            &["tcp://:9100"][..],
+            0,
+            &[
+                "ok: stream: TCP to port 9100\n",
+                "ok: stream rule: rule `plain`\n  --> ApisixRoute default/streams: spec.stream\n",
+                "ok: endpoints: 2, one of them is chosen\n",
+                "   = upstream default/shop:80: 192.0.2.1:8080\n",
+                "\ncarried by ApisixRoute default/streams, rule `plain`\n",
+            ][..],
+        ),
+        (
+            &["tls://shop.test:9200", "--cert", "client.pem"],
+            0,
+            &[
+                "ok: stream: TLS to port 9200 with SNI shop.test\n",
+                "ok: TLS host: shop.test is covered by shop.test\n",
+                "ok: client certificate: satisfies the policy until ",
+                "\ncarried by ApisixRoute default/streams, rule `secure`\n",
+            ],
+        ),
+        (
+            &["tls://shop.test:9200", "--cert", "stranger.pem"],
+            1,
+            &["refused: client certificate: ", "no authority has that name", "\nclosed: "],
+        ),
+        (&["tls://other.test:9200"], 1, &["no ApisixTls covers other.test", "refused in the TLS handshake: "]),
+        (
+            &["tls://a.shop.test:9200", "--cert", "client.pem"],
+            1,
+            &[
+                "refused: stream rule: no rule is for it\n",
+                "   = shop.test on TLS port 9200 belongs to ApisixRoute default/streams, rule `secure`\n",
+            ],
+        ),
+        (
+            &["tcp://:9101"],
+            1,
+            &[
+                "refused: endpoints: none can take the stream\n",
+                "Service default/nobody does not exist",
+                "\nclosed: no endpoint available\n",
+            ],
+        ),
+        (
+            &["tcp://:9200"],
+            1,
+            &[
+                "refused: stream rule: no rule is for it\n",
+                "port 9200 carries no TLS, and so no host",
+                "\nclosed: no rule is for it\n",
+            ],
+        ),
+        (&["udp://:9300"], 1, &["ok: stream: UDP to port 9300\n", "\ndropped: no rule is for it\n"]),
+    ] {
+        let (got, out, error) = explain(folder.path(), arguments);
+        assert_eq!(got, code, "{arguments:?}: {out}{error}");
+        for part in parts {
+            assert!(out.contains(part), "{arguments:?}: {part} is not in\n{out}");
+        }
+    }
+    let (code, _, error) = explain(folder.path(), &["tcp://shop.test"]);
+    assert!(code == 2 && error.contains("is no stream: write `tcp://host:port`"), "{error}");
+}
+
+#[test]
+fn nodes_of_weight_0_take_no_request() {
+    let folder = folder();
+    let upstream = "apiVersion: apisix.apache.org/v2
+kind: ApisixUpstream
+metadata:
+  name: idle
+spec:
+  externalNodes: [{type: Domain, name: 192.0.2.9, weight: 0}]
+---
+apiVersion: apisix.apache.org/v2
+kind: ApisixRoute
+metadata:
+  name: idle
+spec:
+  http:
+    - name: idle
+      match: {hosts: [idle.test], paths: [/*]}
+      upstreams: [{name: idle}]
+";
+    fs::write(folder.path().join("manifests/idle.yaml"), upstream).unwrap();
+    let (code, out, _) = explain(folder.path(), &["http://idle.test/"]);
+    assert_eq!(code, 1, "{out}");
+    for part in [
+        "refused: backends: no endpoint can take the request\n",
+        "   = upstream default/idle: 0 endpoints and 1 of weight 0, weight 100\n",
+        "\nrefused with 503",
+    ] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+}

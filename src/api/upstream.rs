@@ -89,7 +89,7 @@ pub struct UpstreamSettings {
     #[schemars(range(min = 0))]
     pub retries: Option<i64>,
     /// The protocol: HTTP/1.1 in clear text (`http`, the default) or over TLS (`https`), HTTP/2 in clear text (`grpc`, `h2c`)
-    /// or over TLS (`grpcs`, `h2`). An object that sets another is refused.
+    /// or over TLS (`grpcs`, `h2`). For streams `tcp`, `tls` or `udp`. An object that sets another is refused.
     #[schemars(extend("enum" = ["http", "https", "grpc", "grpcs", "h2c", "h2", "tcp", "tls", "udp"]))]
     pub scheme: Option<String>,
     /// Groups of endpoints by label. Not served: an object that sets them is refused.

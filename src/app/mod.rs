@@ -5,11 +5,13 @@ mod files;
 mod leadership;
 mod memory;
 mod problems;
+mod resources;
+mod standalone;
 mod traffic;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,15 +26,16 @@ use self::traffic::Traffic;
 use crate::admin::{Admin, Pages};
 use crate::args::RunOptions;
 use crate::compile::{Context, Report, TlsContext};
+use crate::config::{Config, Found, Warning};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::{SourceId, StreamPorts};
+use crate::model::{Protocol, SourceId, StreamPorts};
 use crate::proxy::{Proxy, Settings};
 use crate::readiness::Readiness;
 use crate::snapshot::Current;
 use crate::source::{dns, kubernetes, manifests::Manifests};
 use crate::world::World;
-use crate::{drain, health, log};
+use crate::{config, drain, health, log};
 
 /// The gate that opens with the first published snapshot.
 const FIRST_SNAPSHOT: &str = "first snapshot";
@@ -51,8 +54,24 @@ const CHANGES: usize = 1024;
 /// # Errors
 /// When something is missing to start with: no source, an address in use, manifests that cannot be read.
 pub fn run(options: &RunOptions) -> anyhow::Result<()> {
+    let mut options = options.clone();
+    let found = config::find(options.config.as_deref())?;
+    if let Some(found) = &found {
+        options.adopt(&found.config);
+    }
     let log = log::start(options.log_format, &options.log_level)?;
-    let outcome = serve(options, &log, |_| {});
+    let config = match found {
+        Some(Found { config, path, warnings }) => {
+            tracing::info!("read {}", path.display());
+            for Warning { key, why } in warnings {
+                tracing::warn!("{}: {key} has no meaning here: {why}", path.display());
+            }
+            Some(config)
+        }
+        None if options.manifests.is_empty() && !options.follows_kubernetes(false) => Some(Config::local()),
+        None => None,
+    };
+    let outcome = serve(&options, config.as_ref(), &log, |_| {});
     log.flush();
     outcome
 }
@@ -64,12 +83,13 @@ pub(crate) struct Addresses {
     pub(crate) https: Vec<SocketAddr>,
 }
 
-/// As [`run`]; `started` is called when the first snapshot is served.
-pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        options.follows_kubernetes() || !options.manifests.is_empty(),
-        "nothing to serve: give --manifests DIRECTORY, --kubernetes, or both"
-    );
+/// As [`run`], with a config.yaml that was taken over already; `started` is called when the first snapshot is served.
+pub(crate) fn serve(
+    options: &RunOptions,
+    config: Option<&Config>,
+    log: &Log,
+    started: impl FnOnce(&Addresses),
+) -> anyhow::Result<()> {
     // Control and traffic have runtimes of their own, so that neither can stall the other.
     let control = runtime::Builder::new_current_thread().enable_all().build()?;
     let traffic = Traffic::start(options.workers)?;
@@ -77,7 +97,7 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
     let metrics = Arc::new(Metrics::new(current.clone()));
     let proxy = {
         let _guard = traffic.handle().enter();
-        Proxy::bind(settings(options), current.clone(), log.clone(), metrics.clone())
+        Proxy::bind(settings(options, config), current.clone(), log.clone(), metrics.clone())
             .context("cannot listen for traffic")?
     };
     let outcome = control.block_on(async {
@@ -91,8 +111,8 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
             settings: proxy.settings().clone(),
         };
         tokio::spawn(Admin::bind(options.admin_listen, pages).await?.run());
-        let ports = proxy.stream_ports();
-        let (published, leadership) = start_control(options, ports, current, reports, &readiness).await?;
+        let streams = (proxy.stream_addresses(&machine()), proxy.stream_ports());
+        let (published, leadership) = start_control((options, config), streams, current, reports, &readiness).await?;
         let stop = stop_signal()?;
         let serving = Serving { leadership, options, proxy, published, readiness, traffic: traffic.handle() };
         serving.until(stop, started).await;
@@ -102,35 +122,53 @@ pub(crate) fn serve(options: &RunOptions, log: &Log, started: impl FnOnce(&Addre
     outcome
 }
 
-fn settings(options: &RunOptions) -> Settings {
+fn settings(options: &RunOptions, config: Option<&Config>) -> Settings {
+    let timeouts = config.map(|config| config.timeouts).unwrap_or_default();
+    let default = Settings::default();
     let RunOptions { http_listen, http_proxy_protocol_listen, https_listen, https_proxy_protocol_listen, .. } = options;
     let max_connections = files::connections(options.listeners());
     Settings {
         access_log_sample: options.access_log_sample,
         allow_plaintext_client_auth: options.allow_plaintext_client_auth,
+        body_timeout: timeouts.client_body.unwrap_or(default.body_timeout),
         fallback_sni: options.fallback_sni.clone(),
         http: http_listen.clone(),
         http_proxy_protocol: http_proxy_protocol_listen.clone(),
         https: https_listen.clone(),
         https_proxy_protocol: https_proxy_protocol_listen.clone(),
+        idle_timeout: timeouts.keepalive.unwrap_or(default.idle_timeout),
         max_body_size: options.max_body_size.filter(|bytes| *bytes > 0),
         max_connections,
         max_connections_per_source: options.max_connections_per_source.unwrap_or(max_connections / 2),
         memory_limit: memory::limit(options.memory_limit),
+        send_timeout: timeouts.send.unwrap_or(default.send_timeout),
         stream_tcp: options.stream_tcp_listen.clone(),
         stream_tls: options.stream_tls_listen.clone(),
         stream_udp: options.stream_udp_listen.clone(),
         trust_grace: options.trust_grace,
         trusted_addresses: options.trusted_addresses.clone(),
-        ..Settings::default()
+        ..default
+    }
+}
+
+/// The addresses of this machine, which is a Pod as a rule; they stay as long as it does.
+fn machine() -> Vec<IpAddr> {
+    match if_addrs::get_if_addrs() {
+        Ok(interfaces) => interfaces.iter().map(if_addrs::Interface::ip).collect(),
+        Err(error) => {
+            tracing::warn!(
+                "the addresses of this machine are unknown, and so are streams that lead back to it: {error}"
+            );
+            Vec::new()
+        }
     }
 }
 
 /// Starts the sources, the control loop and, in a cluster, the status writer. The receiver says when the first snapshot is
 /// published.
 async fn start_control(
-    options: &RunOptions,
-    ports: StreamPorts,
+    (options, config): (&RunOptions, Option<&Config>),
+    (stream_addresses, stream_ports): (BTreeSet<(Protocol, SocketAddr)>, StreamPorts),
     current: Arc<Current>,
     reports: watch::Sender<Arc<Report>>,
     readiness: &Readiness,
@@ -148,7 +186,7 @@ async fn start_control(
         tokio::spawn(opened.clone().run(change_sender.clone()));
         manifests = Some(opened);
     }
-    if options.follows_kubernetes() {
+    if options.follows_kubernetes(config.is_some()) {
         sources.push(SourceId::Kubernetes);
         let mut config = kube::Config::infer().await.context("no Kubernetes API server is configured")?;
         config.connect_timeout = Some(CONNECT);
@@ -157,6 +195,11 @@ async fn start_control(
         tokio::spawn(kubernetes::run(client.clone(), source, change_sender.clone(), referenced, readiness.clone()));
         leadership = Some(Leadership::start(client, options.watch_namespace.clone(), report.clone()));
     }
+    if let Some(config) = config {
+        sources.push(SourceId::Store);
+        let streams = stream_ports.has_any();
+        resources::start(config, &options.data, streams, change_sender.clone()).await?;
+    }
     let (names_sender, names) = watch::channel(BTreeSet::new());
     tokio::spawn(dns::run_system(names, change_sender));
     tokio::spawn(health::run(current.clone()));
@@ -164,8 +207,11 @@ async fn start_control(
     let context = Context {
         class: options.class.ingress_class.clone().into(),
         controller: options.class.controller_name.clone().into(),
-        stream_ports: Some(ports),
-        tls: TlsContext::new()?.trusting(|| rustls_native_certs::load_native_certs().certs),
+        stream_addresses,
+        stream_ports: Some(stream_ports),
+        tls: TlsContext::new()?
+            .offering(config.map(|config| config.tls_versions).unwrap_or_default())
+            .trusting(|| rustls_native_certs::load_native_certs().certs),
     };
     let outputs = control::Outputs {
         current,

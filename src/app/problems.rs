@@ -40,6 +40,9 @@ fn tell(object: &ObjectRef, problem: &Problem, manifests: Option<&Manifests>) {
     let Problem { effect, invalid } = problem;
     match effect {
         Effect::Refused => tracing::error!(reason = invalid.reason.as_str(), "{place}{object} is refused: {invalid}"),
+        Effect::RuleRefused => {
+            tracing::error!(reason = invalid.reason.as_str(), "{place}a rule of {object} is refused: {invalid}");
+        }
         Effect::Stale | Effect::Unresolved | Effect::Warning => {
             tracing::warn!(reason = invalid.reason.as_str(), "{place}{object}: {invalid}");
         }

@@ -19,12 +19,13 @@ mod upstream_tls;
 mod upstreams;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use report::{Condition, ObjectReport, Report};
 pub use tls_config::{Handshake, TlsContext, server_config};
 
-use crate::model::StreamPorts;
+use crate::model::{Protocol, StreamPorts};
 use crate::snapshot::{Carried, Snapshot};
 use crate::world::World;
 
@@ -35,6 +36,8 @@ pub struct Context {
     pub controller: Arc<str>,
     /// The ingress class that is ours even without an IngressClass object.
     pub class: Arc<str>,
+    /// What listens for streams, on every address of the machine that leads there; none where nobody knows.
+    pub stream_addresses: BTreeSet<(Protocol, SocketAddr)>,
     /// The ports that are opened for streams; `None` where nobody knows, and every rule is taken as it is written.
     pub stream_ports: Option<StreamPorts>,
     /// Cryptography shared by all hosts.
@@ -63,6 +66,7 @@ pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) 
     let (streams, stream_stats) = streams::compile(world, context, previous, &mut endpoints, &mut report);
     let carried = Carried { endpoints: endpoints.current, health: endpoints.health, stats, stream_stats };
     let change = upstreams::report(world, context, &carried, now, &mut report);
+    report.name_fields_of_resources();
     let next = next.into_iter().chain(change).min();
     let identity_headers = tls::identity_headers(world, context, previous);
     let generation = previous.generation + 1;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Effect, Meta, ObjectRef, Problem, SourceId};
+use crate::model::{Effect, Kind, Meta, ObjectRef, Problem, SourceId};
 
 /// What became of every object that is ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,20 @@ pub struct ObjectReport {
     pub problems: Vec<Problem>,
     /// Where the object came from: only Kubernetes has a status to write.
     pub source: SourceId,
+}
+
+impl Report {
+    /// Has the problems of resources of the Admin API name their fields as these do.
+    pub(super) fn name_fields_of_resources(&mut self) {
+        let resources = self.objects.iter_mut().filter(|(_, report)| report.source == SourceId::Store);
+        for (object, report) in resources {
+            let is_inside = object.kind == Kind::ApisixUpstream && !object.key.name.starts_with("upstreams/");
+            let within = if is_inside { "upstream." } else { "" };
+            for problem in &mut report.problems {
+                problem.invalid = problem.invalid.clone().of_resource(within);
+            }
+        }
+    }
 }
 
 /// A condition as Kubernetes objects carry it.
@@ -45,7 +59,7 @@ impl ObjectReport {
         use crate::model::Reason::{Conflict, InvalidSpec, Unsupported};
         let is_spec = |p: &Problem| matches!(p.invalid.reason, Conflict | InvalidSpec | Unsupported);
         let of = |wanted: &dyn Fn(&Problem) -> bool| self.problems.iter().filter(|p| wanted(p)).collect::<Vec<_>>();
-        let own = of(&|p| is_spec(p) && p.effect == Effect::Refused);
+        let own = of(&|p| is_spec(p) && matches!(p.effect, Effect::Refused | Effect::RuleRefused));
         let reference = of(&|p| p.effect != Effect::Warning && (!is_spec(p) || p.effect == Effect::Unresolved));
         [
             Self::condition("Accepted", "Accepted", "the object is valid", &own),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::attach::Attached;
-use super::upstreams::{self, Endpoints};
+use super::upstreams::{self, Carries, Endpoints};
 use super::{Context, ObjectReport, Report, attach};
 use crate::model::{Effect, HostPattern, Kind, Meta, ObjectKey, ObjectRef, PathPattern, Problem, Rule, SourceId};
 use crate::snapshot::{Backends, HostRoutes, HostTable, Route, RouteStats, Snapshot};
@@ -48,7 +48,8 @@ pub(super) fn compile(
         };
         let mut problems = Vec::new();
         for (index, rule) in object.rules.iter().enumerate() {
-            let name: Arc<str> = format!("{key}/{}", rule.name).into();
+            let name: Arc<str> =
+                if rule.name.is_empty() { key.to_string() } else { format!("{key}/{}", rule.name) }.into();
             let route_stats: Arc<RouteStats> = previous.carried.stats.get(&name).cloned().unwrap_or_default();
             stats.insert(name.clone(), route_stats.clone());
             let route = Arc::new(Route {
@@ -57,6 +58,7 @@ pub(super) fn compile(
                 methods: rule.methods,
                 name,
                 stats: route_stats,
+                strip: rule.strip.clone(),
                 timeouts: rule.timeouts.unwrap_or_default(),
                 websocket: rule.websocket,
             });
@@ -85,15 +87,14 @@ fn backends(
     let mut resolved = Vec::new();
     for (index, backend) in rule.backends.iter().enumerate() {
         let field = format!("spec.http[{rule_index}].backends[{index}]");
-        let backend_of = (backend, rule.timeouts);
+        let backend_of = (backend, Carries::Requests(rule.timeouts));
         match upstreams::resolve(world, context, &key.namespace, backend_of, &field, endpoints, problems) {
             Ok(upstream) => resolved.push((upstream, backend.weight)),
             Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
         }
     }
-    for (index, upstream) in rule.upstreams.iter().enumerate() {
-        let field = format!("spec.http[{rule_index}].upstreams[{index}]");
-        match upstreams::external(world, context, &key.namespace, (upstream, rule.timeouts), &field, endpoints) {
+    for upstream in &rule.upstreams {
+        match upstreams::external(world, context, &key.namespace, (upstream, rule.timeouts), endpoints) {
             Ok(resolved_upstream) => resolved.push((resolved_upstream, upstream.weight)),
             Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
         }

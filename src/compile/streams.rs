@@ -1,15 +1,16 @@
 //! Rules for TCP, TLS and UDP: who owns a port, and a host on it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::attach::{self, Attached};
-use super::upstreams::{self, Endpoints};
+use super::upstreams::{self, Carries, Endpoints};
 use super::{Context, Report};
 use crate::model::{
     Effect, HostPattern, Invalid, Kind, ObjectKey, ObjectRef, Problem, Protocol, Reason, StreamPorts, StreamRule,
 };
-use crate::snapshot::{Backends, Snapshot, StreamKey, StreamRoute, StreamStats, StreamTable, Transport, Upstream};
+use crate::snapshot::{Backends, Snapshot, StreamKey, StreamRoute, StreamStats, StreamTable, Upstream};
 use crate::world::World;
 
 /// Compiles the rules of every route object that is ours, and adds what is wrong with them to its report, which is there
@@ -37,15 +38,15 @@ pub(super) fn compile(
             let claimed = match claim(rule, context.stream_ports.as_ref(), &table) {
                 Ok(claimed) => claimed,
                 Err(invalid) => {
-                    problems.push(Problem { effect: Effect::Refused, invalid });
+                    problems.push(Problem { effect: Effect::RuleRefused, invalid });
                     continue;
                 }
             };
             let field = format!("{}.backend", rule.field);
-            let backend = (&rule.backend, None);
+            let backend = (&rule.backend, Carries::Streams);
             let upstream =
                 upstreams::resolve(world, context, &key.namespace, backend, &field, endpoints, &mut problems);
-            let upstream = upstream.and_then(|upstream| plain(upstream, &field));
+            let upstream = upstream.and_then(|upstream| elsewhere(upstream, rule.protocol, context, &field));
             let upstream = upstream.map_err(|invalid| problems.push(Problem { effect: Effect::Unresolved, invalid }));
             let name: Arc<str> = format!("{key}/{}", rule.name).into();
             let stats = previous.carried.stream_stats.get(&name).cloned().unwrap_or_default();
@@ -59,16 +60,19 @@ pub(super) fn compile(
     (table, all_stats)
 }
 
-/// The upstream, unless something else than plain bytes is to be sent to it.
-fn plain(upstream: Upstream, field: &str) -> Result<Upstream, Invalid> {
-    if upstream.nodes().iter().all(|node| node.endpoint.transport == Transport::default()) {
-        return Ok(upstream);
+/// The upstream, unless it leads back to us: nothing in a stream would tell how often it has gone round.
+fn elsewhere(upstream: Upstream, protocol: Protocol, context: &Context, field: &str) -> Result<Upstream, Invalid> {
+    let is_own = |address: &SocketAddr| context.stream_addresses.contains(&(protocol, *address));
+    match upstream.nodes().iter().map(|node| node.endpoint.address).find(is_own) {
+        None => Ok(upstream),
+        Some(own) => {
+            let message = format!(
+                "an endpoint of {}, {protocol} {own}, is this proxy itself, and streams would go round for ever; name                  another Service",
+                upstream.name
+            );
+            Err(Invalid::spec(format!("{field}.serviceName"), message))
+        }
     }
-    let message = format!(
-        "the ApisixUpstream of {} asks for TLS or HTTP/2, which streams do not speak; leave its scheme out",
-        upstream.name
-    );
-    Err(Invalid::new(Reason::Unsupported, format!("{field}.serviceName"), message))
 }
 
 fn tell(report: &mut Report, key: &ObjectKey, problems: Vec<Problem>) {

@@ -52,7 +52,9 @@ fn observed<T>(created: i64, value: Result<T, Invalid>) -> Observed<T> {
 impl Bench {
     fn new() -> Self {
         let tls = TlsContext::new().unwrap();
-        let context = Context { class: "apisix".into(), controller: "ours".into(), stream_ports: None, tls };
+        let (stream_addresses, stream_ports) = Default::default();
+        let context =
+            Context { class: "apisix".into(), controller: "ours".into(), stream_addresses, stream_ports, tls };
         Self {
             context,
             names: BTreeSet::new(),
@@ -114,6 +116,7 @@ fn rule(name: &str, host: &str, path: &str, backends: &[(&str, u32)]) -> Rule {
         name: name.into(),
         paths: vec![PathPattern::parse(path).unwrap()],
         priority: 0,
+        strip: None,
         timeouts: None,
         upstreams: vec![],
         websocket: false,

@@ -130,8 +130,8 @@ fn claim_hosts(
     for pattern in &tls.hosts {
         match table.get(pattern) {
             Some(older) => {
-                let message =
-                    format!("{pattern} belongs to the ApisixTls {}; this one is not used for it", older.object);
+                let older = ObjectRef { kind: Kind::ApisixTls, key: older.object.clone() };
+                let message = format!("{pattern} belongs to {older}; this one is not used for it");
                 problems.push(refused(Invalid::new(Reason::Conflict, "spec.hosts", message)));
             }
             None if owned.contains(pattern) => {}

@@ -4,18 +4,19 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, PeerMisbehaved, RootCertStore, ServerConfig,
-    SignatureScheme, SupportedProtocolVersion,
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::model::{Alpn, Mode, Protocols, TlsVersions};
+use crate::possession::{tls12_signature, tls13_signature};
 use crate::snapshot::{ClientAuth, PolicyId, Rejection};
 use crate::trust::{self, Cause};
 
@@ -28,6 +29,7 @@ pub struct TlsContext {
     provider: Arc<CryptoProvider>,
     roots: Arc<Roots>,
     tickets: Arc<dyn ProducesTickets>,
+    versions: TlsVersions,
 }
 
 /// The authorities that the system trusts. They are read when the first object asks for them: most never do, and all of them
@@ -56,7 +58,14 @@ impl TlsContext {
     /// When the system has no randomness.
     pub fn new() -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        Ok(Self { provider, roots: Roots::of(Vec::new), tickets: rustls::crypto::aws_lc_rs::Ticketer::new()? })
+        let tickets = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        Ok(Self { provider, roots: Roots::of(Vec::new), tickets, versions: TlsVersions::Both })
+    }
+
+    /// The context with the versions of hosts that offer every one (APISIX's `ssl.ssl_protocols`).
+    #[must_use]
+    pub fn offering(self, versions: TlsVersions) -> Self {
+        Self { versions, ..self }
     }
 
     /// The context with the authorities that the system trusts, which `load` gives. Those that can be none are left out.
@@ -81,16 +90,7 @@ impl TlsContext {
     /// # Errors
     /// A sentence, when the key is of an unknown kind or belongs to another certificate.
     pub fn certified_key(&self, certificates: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
-        let chain = trust::certificates(certificates).map_err(|why| format!("the certificate {why}"))?;
-        let key = trust::private_key(key).map_err(|why| format!("the key {why}"))?;
-        let key = self.provider.key_provider.load_private_key(key).map_err(|_| {
-            "the key is of no usable kind (RSA of 2048 bits or more, ECDSA P-256, P-384 or P-521, or Ed25519)"
-                .to_owned()
-        })?;
-        let holder = trust::public_key(&chain[0]).ok_or("the certificate is no X.509 certificate")?;
-        if key.public_key().is_some_and(|public| public != holder) {
-            return Err("the key does not belong to the certificate".to_owned());
-        }
+        let (chain, key) = trust::pair(self.provider.key_provider, certificates, key)?;
         Ok(Arc::new(CertifiedKey::new(chain, key)))
     }
 }
@@ -118,7 +118,8 @@ pub struct Handshake<'a> {
 /// When rustls refuses the combination.
 pub fn server_config(context: &TlsContext, handshake: Handshake<'_>) -> Result<ServerConfig, rustls::Error> {
     let Handshake { certificates, client_auth, protocols } = handshake;
-    let versions: &[&SupportedProtocolVersion] = match protocols.versions {
+    let versions = if protocols.versions == TlsVersions::Both { context.versions } else { protocols.versions };
+    let versions: &[&SupportedProtocolVersion] = match versions {
         TlsVersions::Both => &[&TLS13, &TLS12],
         TlsVersions::Tls12 => &[&TLS12],
         TlsVersions::Tls13 => &[&TLS13],
@@ -258,32 +259,6 @@ impl ClientCertVerifier for AskForCertificate {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
-}
-
-/// Whether the holder of `certificate`, of any version of X.509, has signed a handshake of TLS 1.2.
-pub(super) fn tls12_signature(
-    algorithms: &WebPkiSupportedAlgorithms,
-    message: &[u8],
-    certificate: &CertificateDer<'_>,
-    signed: &DigitallySignedStruct,
-) -> Result<HandshakeSignatureValid, rustls::Error> {
-    let known = algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
-    let (_, algorithms) = known.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
-    if trust::signed_by_holder(certificate, message, signed.signature(), algorithms) {
-        return Ok(HandshakeSignatureValid::assertion());
-    }
-    Err(CertificateError::BadSignature.into())
-}
-
-/// Whether the holder of `certificate`, of any version of X.509, has signed a handshake of TLS 1.3.
-pub(super) fn tls13_signature(
-    algorithms: &WebPkiSupportedAlgorithms,
-    message: &[u8],
-    certificate: &CertificateDer<'_>,
-    signed: &DigitallySignedStruct,
-) -> Result<HandshakeSignatureValid, rustls::Error> {
-    let key = trust::public_key(certificate).ok_or(CertificateError::BadEncoding)?;
-    verify_tls13_signature_with_raw_key(message, &key, signed, algorithms)
 }
 
 /// The error whose alert (RFC 8446 section 6.2) says most about `cause`: as OpenSSL, and `access_denied` for what it does not

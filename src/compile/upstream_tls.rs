@@ -14,15 +14,15 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::certificate::certificate;
 use super::data::{data, entries};
 use super::policy::CA_KEYS;
-use super::tls_config::{tls12_signature, tls13_signature};
 use super::{Context, TlsContext};
-use crate::model::{DataRef, Invalid, Kind, ObjectKey, ObjectRef, Reason, UpstreamTls, VerifyServer};
+use crate::model::{DataRef, Invalid, Kind, ObjectKey, ObjectRef, Reason, UpstreamProtocol, UpstreamTls, VerifyServer};
+use crate::possession::{tls12_signature, tls13_signature};
 use crate::snapshot::{Carried, ClientTls, Inputs};
 use crate::trust;
 use crate::world::World;
 
-/// What a configuration is asked to be, and whether for HTTP/2.
-type Wanted = (UpstreamTls, bool);
+/// What a configuration is asked to be, and what for.
+type Wanted = (UpstreamTls, UpstreamProtocol);
 
 /// The configurations of one compilation and the one before it.
 #[derive(Debug)]
@@ -33,13 +33,10 @@ pub(super) struct ClientConfigs {
 
 impl ClientConfigs {
     pub(super) fn new(previous: &Carried) -> Self {
-        let transports = previous.endpoints.keys().map(|(_, transport)| transport);
+        let transports = previous.endpoints.keys().filter_map(|(_, transport)| Some(&transport.tls.as_ref()?.client));
         let checks = previous.health.keys().filter_map(|id| id.tls.as_ref());
-        let made = transports
-            .filter_map(|transport| Some((&transport.tls.as_ref()?.client, transport.http2)))
-            .chain(checks.map(|client| (client, false)))
-            .map(|(client, http2)| ((client.settings.clone(), http2), Ok(client.clone())));
-        Self { made: made.collect() }
+        let wanted = |client: &ClientTls| (client.settings.clone(), client.protocol);
+        Self { made: transports.chain(checks).map(|client| (wanted(client), Ok(client.clone()))).collect() }
     }
 
     /// The configuration that `settings` describe.
@@ -51,20 +48,20 @@ impl ClientConfigs {
         world: &World,
         context: &Context,
         settings: &UpstreamTls,
-        http2: bool,
+        protocol: UpstreamProtocol,
     ) -> Result<Arc<ClientTls>, Invalid> {
         let mut inputs = Inputs::default();
         let objects = settings.secrets().map(|key| ObjectRef { kind: Kind::Secret, key: key.clone() });
         for data in objects.filter_map(|object| world.data(&object)) {
             inputs.push(data.clone());
         }
-        let wanted = (settings.clone(), http2);
+        let wanted = (settings.clone(), protocol);
         match self.made.get(&wanted) {
             Some(Ok(made)) if made.inputs.same(&inputs) => return Ok(made.clone()),
             Some(Err(why)) => return Err(why.clone()),
             _ => {}
         }
-        let made = client_tls(world, context, settings, http2, inputs).map(Arc::new);
+        let made = client_tls(world, context, settings, protocol, inputs).map(Arc::new);
         self.made.insert(wanted, made.clone());
         made
     }
@@ -74,7 +71,7 @@ fn client_tls(
     world: &World,
     context: &Context,
     settings: &UpstreamTls,
-    http2: bool,
+    protocol: UpstreamProtocol,
     inputs: Inputs,
 ) -> Result<ClientTls, Invalid> {
     let certificate = settings.client.as_ref().map(|key| certificate(world, context, key));
@@ -88,10 +85,18 @@ fn client_tls(
         VerifyServer::No => Verify::No,
         VerifyServer::SystemRoots => Verify::Roots(context.tls.roots().to_vec()),
     };
-    let id = id(key.as_deref(), &verify, http2);
-    let config = client_config(&context.tls, key, verify, http2)?;
+    let alpn: &[u8] = match protocol {
+        UpstreamProtocol::Http1 => b"http/1.1",
+        UpstreamProtocol::Http2 => b"h2",
+        UpstreamProtocol::Stream(_) => b"", // whatever the client and the endpoint speak
+    };
+    let id = id(key.as_deref(), &verify, alpn);
+    let mut config = client_config(&context.tls, key, verify)?;
+    if !alpn.is_empty() {
+        config.alpn_protocols = vec![alpn.to_vec()];
+    }
     let validity = certificate.map(|certificate| certificate.validity);
-    Ok(ClientTls { config: Arc::new(config), id, inputs, settings: settings.clone(), validity })
+    Ok(ClientTls { config: Arc::new(config), id, inputs, protocol, settings: settings.clone(), validity })
 }
 
 /// Whom an endpoint's certificate must be from.
@@ -117,13 +122,14 @@ fn authorities(world: &World, key: &ObjectKey) -> Result<Vec<CertificateDer<'sta
 }
 
 /// What tells two configurations apart: our certificate stands for its key.
-fn id(key: Option<&CertifiedKey>, verify: &Verify, http2: bool) -> [u8; 32] {
+fn id(key: Option<&CertifiedKey>, verify: &Verify, alpn: &[u8]) -> [u8; 32] {
     let mut digest = Digest::new(&SHA256);
     let mut add = |bytes: &[u8]| {
         digest.update(&(bytes.len() as u64).to_be_bytes());
         digest.update(bytes);
     };
-    add(&[u8::from(http2), u8::from(key.is_some()), u8::from(matches!(verify, Verify::Roots(_)))]);
+    add(alpn);
+    add(&[u8::from(key.is_some()), u8::from(matches!(verify, Verify::Roots(_)))]);
     let chain = key.map_or(&[][..], |key| &key.cert);
     add(&chain.len().to_be_bytes());
     let roots = if let Verify::Roots(roots) = verify { roots.as_slice() } else { &[] };
@@ -139,7 +145,6 @@ fn client_config(
     context: &TlsContext,
     key: Option<Arc<CertifiedKey>>,
     verify: Verify,
-    http2: bool,
 ) -> Result<ClientConfig, Invalid> {
     let provider = context.provider();
     let unusable = |error: String| Invalid::new(Reason::InvalidCaCertificate, "tlsVerify", error);
@@ -165,12 +170,10 @@ fn client_config(
         }
     };
     // By a resolver, because rustls' own way refuses certificates of X.509 v1.
-    let mut config = match key {
+    Ok(match key {
         Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
         None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
-    Ok(config)
+    })
 }
 
 /// Accepts whatever certificate an endpoint shows, as APISIX does, but has it hold the key.

@@ -12,8 +12,8 @@ use super::upstream_tls::ClientConfigs;
 use super::{Context, ObjectReport, Report};
 use crate::model::{
     BackendRef, Balancing, CheckKind, Effect, Granularity, HealthCheck, HostName, Invalid, Kind, ObjectKey, ObjectRef,
-    PassHost, PortRef, Problem, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId, Timeouts,
-    UpstreamRef, UpstreamSettings, UpstreamTls, Validity, VerifyServer,
+    PassHost, PortRef, Problem, Protocol, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId,
+    Timeouts, UpstreamProtocol, UpstreamRef, UpstreamSettings, UpstreamTls, Validity, VerifyServer,
 };
 use crate::snapshot::{
     Carried, CheckId, ClientTls, Endpoint, Host, NameOf, Node, Secure, Transport, Upstream, Watched,
@@ -159,15 +159,23 @@ fn tls_problems(
     let of_ports = ports.ports.iter().map(|(port, settings)| (port_field(*port), settings));
     let mut next = None;
     for (field, settings) in std::iter::once(("spec".to_owned(), &ports.default)).chain(of_ports) {
-        let Some(wanted) = &settings.tls else { continue };
-        let client = match tls.get(world, context, wanted, settings.http2) {
-            Ok(client) => client,
-            Err(mut invalid) => {
-                invalid.field = format!("{field}.{}", invalid.field);
-                problems.push(Problem { effect: Effect::Refused, invalid });
-                continue;
-            }
+        let mut refuse = |mut invalid: Invalid| {
+            invalid.field = format!("{field}.{}", invalid.field);
+            problems.push(Problem { effect: Effect::Refused, invalid });
         };
+        let client = match settings.tls.as_ref().map(|wanted| tls.get(world, context, wanted, settings.protocol)) {
+            Some(Err(invalid)) => {
+                refuse(invalid);
+                continue; // checks use the same Secrets
+            }
+            client => client.and_then(Result::ok),
+        };
+        if let Some(check) = &settings.health
+            && let Err(invalid) = tls_of(world, context, check, settings.tls.as_deref(), tls)
+        {
+            refuse(invalid);
+        }
+        let (Some(wanted), Some(client)) = (&settings.tls, client) else { continue };
         if wanted.verify == VerifyServer::No {
             let message = "the endpoints' certificates are not verified; name their authorities";
             let invalid = Invalid::new(Reason::NotVerified, format!("{field}.tlsVerify"), message);
@@ -197,9 +205,10 @@ fn transport(
     settings: &UpstreamSettings,
     configs: &mut ClientConfigs,
 ) -> Result<Transport, Invalid> {
-    let UpstreamSettings { http2, keepalive, .. } = *settings;
+    let UpstreamSettings { keepalive, protocol, .. } = *settings;
+    let http2 = protocol == UpstreamProtocol::Http2;
     let Some(tls) = &settings.tls else { return Ok(Transport { http2, keepalive, tls: None }) };
-    let client = configs.get(world, context, tls, http2)?;
+    let client = configs.get(world, context, tls, protocol)?;
     let name = match &settings.host {
         PassHost::Node => NameOf::Node,
         PassHost::Pass => NameOf::Client,
@@ -281,8 +290,18 @@ fn tls_of(
         Some(VerifyServer::Authorities(secret)) => VerifyServer::Authorities(secret.clone()),
         Some(VerifyServer::No | VerifyServer::SystemRoots) | None => VerifyServer::SystemRoots,
     };
+    let of_check = verify == VerifyServer::SystemRoots;
     let client = requests.and_then(|tls| tls.client.clone());
-    configs.get(world, context, &UpstreamTls { client, verify }, false).map(Some)
+    let made = configs.get(world, context, &UpstreamTls { client, verify }, UpstreamProtocol::Http1).map_err(|why| {
+        // Requests do without them: it is the check that asks for the system's authorities.
+        if of_check && why.field == "tlsVerify" { strict(&why) } else { why }
+    });
+    made.map(Some)
+}
+
+fn strict(why: &Invalid) -> Invalid {
+    let message = format!("{}; name authorities in tlsVerify.caSecret, or set it to false", why.message);
+    Invalid::new(why.reason, "healthCheck.active.strictTLS", message)
 }
 
 /// The `Host` that is always sent.
@@ -291,7 +310,42 @@ fn rewritten(host: &PassHost) -> Option<HeaderValue> {
     HeaderValue::from_str(host).ok()
 }
 
-/// Resolves `backend` of an object in `namespace`, for a route with deadlines of its own or none. `field` is the backend's
+/// What a backend is to carry.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Carries {
+    /// Requests, of a route with deadlines of its own or none.
+    Requests(Option<Timeouts>),
+    /// Streams of the backend's protocol.
+    Streams,
+}
+
+impl Carries {
+    /// The deadlines of the route.
+    fn timeouts(self) -> Option<Timeouts> {
+        match self {
+            Self::Requests(timeouts) => timeouts,
+            Self::Streams => None,
+        }
+    }
+
+    /// Whether endpoints with `settings` take it, over `transport`. Where the scheme is left out it is that of streams too.
+    fn fits(self, settings: &UpstreamSettings, transport: Protocol) -> Result<(), &'static str> {
+        match (self, settings.protocol) {
+            (Self::Requests(_), UpstreamProtocol::Http1 | UpstreamProtocol::Http2) => Ok(()),
+            (Self::Requests(_), UpstreamProtocol::Stream(_)) => {
+                Err("has a scheme of streams, for a route of HTTP; write http, https, grpc or grpcs")
+            }
+            (Self::Streams, UpstreamProtocol::Stream(protocol)) if protocol == transport => Ok(()),
+            (Self::Streams, UpstreamProtocol::Http1) if settings.tls.is_none() => Ok(()),
+            (Self::Streams, _) => match transport {
+                Protocol::Tcp => Err("has another scheme than TCP streams have; write tcp or tls, or leave it out"),
+                Protocol::Udp => Err("has another scheme than UDP has; write udp, or leave it out"),
+            },
+        }
+    }
+}
+
+/// Resolves `backend` of an object in `namespace`. `field` is the backend's
 /// path in the object; what is wrong although the backend can be used goes to `problems`.
 ///
 /// # Errors
@@ -301,7 +355,7 @@ pub(super) fn resolve(
     world: &World,
     context: &Context,
     namespace: &Arc<str>,
-    (backend, timeouts): (&BackendRef, Option<Timeouts>),
+    (backend, carries): (&BackendRef, Carries),
     field: &str,
     endpoints: &mut Endpoints<'_>,
     problems: &mut Vec<Problem>,
@@ -346,6 +400,9 @@ pub(super) fn resolve(
         PortRef::Number(port) => format!("{key}:{port}"),
     };
     let settings = settings(world, context, &key, number, field)?;
+    if let Some(why) = settings.and_then(|settings| carries.fits(settings, backend.protocol).err()) {
+        return Err(Invalid::unsupported(service_field(), format!("ApisixUpstream {key} {why}")));
+    }
     let transport = settings.map(|settings| transport(world, context, settings, &mut endpoints.tls)).transpose();
     let transport = transport.map_err(|why| refused(&key, &why, field))?.unwrap_or_default();
     let mut nodes: Vec<_> =
@@ -357,12 +414,11 @@ pub(super) fn resolve(
     let upstream = Upstream::new(title.into(), nodes);
     match settings {
         None => Ok(upstream),
-        Some(settings) => configure(upstream, settings, timeouts, &service_field()),
+        Some(settings) => configure(upstream, settings, carries.timeouts(), &service_field()),
     }
 }
 
 /// The nodes of the ApisixUpstream that `reference`, of an object in `namespace`, names, for a route with deadlines of its own or none.
-/// `field` is the reference's path in the object.
 ///
 /// # Errors
 /// When there is no such ApisixUpstream of ours, it is refused, or none of its nodes has a name that can be resolved. Which of
@@ -372,13 +428,13 @@ pub(super) fn external(
     context: &Context,
     namespace: &Arc<str>,
     (reference, timeouts): (&UpstreamRef, Option<Timeouts>),
-    field: &str,
     endpoints: &mut Endpoints<'_>,
 ) -> Result<Upstream, Invalid> {
     let key = ObjectKey::new(namespace.clone(), reference.name.clone());
-    let unusable =
-        |why: &str| Invalid::new(Reason::RefNotFound, format!("{field}.name"), format!("ApisixUpstream {key} {why}"));
-    let observed = world.upstream(&key).ok_or_else(|| unusable("does not exist"))?;
+    let object = ObjectRef { kind: Kind::ApisixUpstream, key };
+    let key = &object.key;
+    let unusable = |why: &str| Invalid::new(Reason::RefNotFound, &*reference.field, format!("{object} {why}"));
+    let observed = world.upstream(key).ok_or_else(|| unusable("does not exist"))?;
     let upstream = observed.value.as_ref().map_err(|why| unusable(&format!("is refused: {why}")))?;
     if attach::attached(upstream.class.as_deref(), world, context) != Attached::Ours {
         return Err(unusable("belongs to another controller, or to none"));
@@ -386,17 +442,18 @@ pub(super) fn external(
     let settings = upstream.settings.as_ref().map_err(|why| unusable(&format!("is refused: {why}")))?;
     let mut found = Vec::new();
     for node in &settings.nodes {
-        let name = nodes::name(world, namespace, node, field).ok();
+        let name = nodes::name(world, namespace, node, "").ok();
         if let Some(named) = name.and_then(|name| endpoints.find(world, name).ok()) {
             found.push((node, named));
         }
     }
     if found.is_empty() {
         return Err(unusable(match settings.nodes.as_slice() {
-            [] => "has no externalNodes",
+            [] => "has no nodes of its own",
             _ => "has no external node that can be resolved; its own conditions say why",
         }));
     }
+    Carries::Requests(timeouts).fits(&settings.default, Protocol::Tcp).map_err(unusable)?;
     let transport = transport(world, context, &settings.default, &mut endpoints.tls);
     let transport = transport.map_err(|why| unusable(&format!("is refused: {why}")))?;
     let port = if transport.tls.is_some() { 443 } else { 80 };
@@ -405,12 +462,16 @@ pub(super) fn external(
     for ((node, named), weight) in found.into_iter().zip(nodes::shares(&counts)) {
         for address in named.addresses {
             let address = SocketAddr::new(address, node.port.unwrap_or(port));
-            nodes.push(Node { weight, ..endpoints.node(address, &transport, named.name.as_ref()) });
+            nodes.push(Node {
+                priority: node.priority,
+                weight,
+                ..endpoints.node(address, &transport, named.name.as_ref())
+            });
         }
     }
     let watched = endpoints.look_after(world, context, &mut nodes, &settings.default, key.to_string());
     watched.map_err(|why| unusable(&format!("is refused: {why}")))?;
-    configure(Upstream::new(key.to_string().into(), nodes), &settings.default, timeouts, &format!("{field}.name"))
+    configure(Upstream::new(key.to_string().into(), nodes), &settings.default, timeouts, &reference.field)
 }
 
 /// The ready endpoints of the Service's port `port`: those of the slices' port of the same name (EndpointSlice v1).

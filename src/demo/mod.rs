@@ -34,7 +34,7 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<()> {
     let mut run = run_options(&options.folder)?;
     let log = log::start(run.log_format, &run.log_level)?;
     let serve = |run: &RunOptions| {
-        app::serve(run, &log, |addresses| {
+        app::serve(run, None, &log, |addresses| {
             let port = |of: &[SocketAddr]| of.first().map_or(0, SocketAddr::port);
             let (http, https) = (port(&addresses.http), port(&addresses.https));
             print!("{}", files::instructions(&options.folder, http, https, run.admin_listen));

@@ -4,6 +4,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::{Asked, Configuration, Step, identity, time};
 use crate::model::{Failure, Mode};
+use crate::proxy::TrialTls;
 use crate::snapshot::{ClientAuth, HostTls, Policy};
 use crate::trust::{Cause, Holder, Refusal, Revocation, hex, seconds};
 
@@ -16,18 +17,12 @@ const LISTED: usize = 10;
 
 pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Step> {
     let Configuration { settings, snapshot, .. } = *configuration;
-    let of_host = snapshot.tls.most_specific(&asked.host);
-    let object = of_host.map(|tls| format!("ApisixTls {}", tls.object)).unwrap_or_default();
-    let mut steps = vec![match snapshot.policy(&asked.host) {
-        Policy::Open if of_host.is_none() => Step::ok(POLICY, "no ApisixTls speaks for the host: none"),
-        Policy::Open => Step::ok(POLICY, "none: clients need no certificate").of(&object, ""),
-        Policy::Refuse(invalid) => {
-            let help = "correct what the object's conditions name; until then nobody is let in";
-            let message = format!("unusable, and so refuses everyone: {}", invalid.message);
-            Step::refused(POLICY, message, help).of(&object, &invalid.field)
-        }
-        Policy::Require(auth) => policy(auth, asked.now).of(&object, "spec.client"),
-    }];
+    let tls = snapshot.tls.most_specific(&asked.host);
+    let object = tls.map(|tls| format!("ApisixTls {}", tls.object)).unwrap_or_default();
+    let mut steps = match snapshot.policy(&asked.host) {
+        Policy::Open if tls.is_none() => vec![Step::ok(POLICY, "no ApisixTls speaks for the host: none")],
+        policy => vec![of_host(policy, &object, asked.now)],
+    };
     let Some(tls) = &asked.trial.tls else {
         steps.extend(
             plaintext(snapshot.policy(&asked.host), settings.allow_plaintext_client_auth)
@@ -45,6 +40,30 @@ pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Ste
         steps.push(judged.of(object, "spec.client"));
     }
     steps
+}
+
+/// The same for a stream over TLS, to the host that its client names. It has no path that could need no certificate.
+pub(super) fn stream_steps(configuration: &Configuration<'_>, connection: &TrialTls, now: UnixTime) -> Vec<Step> {
+    let host = connection.host(configuration.settings).and_then(|sni| configuration.snapshot.handshake(sni));
+    let Some(host) = host else { return Vec::new() };
+    let object = format!("ApisixTls {}", host.object);
+    let mut steps = vec![of_host(&host.policy, &object, now)];
+    if let Policy::Require(auth) = &host.policy {
+        steps.push(judged(auth, &connection.chain, false, now).of(object, "spec.client"));
+    }
+    steps
+}
+
+fn of_host(policy: &Policy, object: &str, now: UnixTime) -> Step {
+    match policy {
+        Policy::Open => Step::ok(POLICY, "none: clients need no certificate").of(object, ""),
+        Policy::Refuse(invalid) => {
+            let help = "correct what the object's conditions name; until then nobody is let in";
+            let message = format!("unusable, and so refuses everyone: {}", invalid.message);
+            Step::refused(POLICY, message, help).of(object, &invalid.field)
+        }
+        Policy::Require(auth) => self::policy(auth, now).of(object, "spec.client"),
+    }
 }
 
 fn plaintext(policy: &Policy, allowed: bool) -> Option<Step> {

@@ -6,6 +6,7 @@ mod client;
 mod identity;
 mod route;
 mod step;
+mod stream;
 mod time;
 mod tls;
 
@@ -18,9 +19,9 @@ use serde::{Deserialize, Serialize};
 pub use step::{Step, Verdict};
 
 use crate::compile::Report;
-use crate::model::{HostName, Kind, ObjectKey, ObjectRef, Problem, normal_path};
+use crate::model::{HostName, Kind, ObjectKey, ObjectRef, Problem, StreamPorts, normal_path};
 use crate::proxy::{Outcome, Settings, Trial, TrialTls};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Carrier, Snapshot};
 use crate::trust;
 
 /// What is asked.
@@ -45,7 +46,8 @@ pub struct Question {
     /// The host that the client names in the handshake: that of the URL where it is left out, none where it is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sni: Option<String>,
-    /// `https://host[:port]/path`; with `http` the plaintext port is meant.
+    /// `https://host[:port]/path`; with `http` the plaintext port is meant. A stream is `tcp://:port`, `tls://host:port` or
+    /// `udp://:port`.
     pub url: String,
 }
 
@@ -93,6 +95,9 @@ impl Configuration<'_> {
     /// # Errors
     /// A sentence, when the question cannot be understood.
     pub fn explain(&self, question: &Question, now: UnixTime) -> Result<Explanation, String> {
+        if let Some(asked) = stream::read(question, now)? {
+            return Ok(stream::explain(self, &asked));
+        }
         let asked = self.read(question, now)?;
         let mut steps = vec![asked.step(question)];
         if let Some(connection) = &asked.trial.tls {
@@ -114,17 +119,14 @@ impl Configuration<'_> {
         let encrypted = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
-            _ => return Err(format!("`{url}` must start with `https://` or `http://`")),
+            _ => return Err(format!("`{url}` must start with https://, http://, tls://, tcp:// or udp://")),
         };
         let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
         let host = HostName::parse(authority).ok_or_else(|| format!("`{authority}` is no host name"))?;
         let method = method.parse().map_err(|_| format!("`{method}` is no method"))?;
         let headers = headers.iter().map(|text| header(text)).collect::<Result<_, _>>()?;
         let peer = address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let chain = match certificate {
-            Some(pem) => trust::certificates(pem.as_bytes()).map_err(|why| format!("the client certificate {why}"))?,
-            None => Vec::new(),
-        };
+        let chain = chain(certificate.as_deref())?;
         let tls = encrypted.then(|| connection(&host, sni.as_deref(), chain)).transpose()?;
         let now = at.map_or(now, |seconds| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)));
         // What has no normal form is refused, whatever else there is to say.
@@ -144,6 +146,25 @@ impl Configuration<'_> {
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let pair = text.split_once(':').and_then(|(name, value)| Some((name.parse().ok()?, value.trim().parse().ok()?)));
     pair.ok_or_else(|| format!("`{text}` is no header: write `name: value`"))
+}
+
+/// The chain that a client sends.
+fn chain(pem: Option<&str>) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = |pem: &str| trust::certificates(pem.as_bytes());
+    pem.map_or(Ok(Vec::new()), read).map_err(|why| format!("the client certificate {why}"))
+}
+
+/// The ports that a question about a stream takes for opened; `None` where it is about a request.
+pub fn stream_ports(url: &str) -> Option<StreamPorts> {
+    let (carrier, authority) = stream::carrier(url)?;
+    let port: Option<u16> = authority.trim_end_matches('/').rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let mut ports = StreamPorts::default();
+    match carrier {
+        Carrier::Tcp => ports.tcp.extend(port),
+        Carrier::Tls => ports.tls.extend(port),
+        Carrier::Udp => ports.udp.extend(port),
+    }
+    Some(ports)
 }
 
 /// The connection that a client opens for `host`. Clients name no host in the handshake where it is an address (RFC 6066
@@ -181,6 +202,10 @@ fn rule(name: &str) -> String {
 }
 
 fn split_rule(name: &str) -> (&str, &str) {
+    // A route of the Admin API is one rule: `/apisix/routes/1`.
+    if name.starts_with('/') {
+        return (name, "");
+    }
     // Rule names may hold a slash; those of namespaces and objects do not.
     let second = name.match_indices('/').nth(1).map(|(at, _)| at);
     second.map_or((name, ""), |at| (&name[..at], &name[at + 1..]))
@@ -207,6 +232,11 @@ mod tests {
         for (url, expected) in [
             ("shop.test", "must start with"),
             ("ftp://shop.test/", "must start with"),
+            ("tcp://", "is no stream"),
+            ("tls://shop.test", "is no stream"),
+            ("tcp://:0", "is no stream"),
+            ("udp://:x", "is no stream"),
+            ("tls://a..test:9200", "is no host name"),
             ("https://u@shop.test/", "is no host name"),
             ("https://a..test/", "is no host name"),
             ("https://a b/", "is no URL"),

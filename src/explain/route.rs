@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Asked, Configuration, Step, rule, split_rule, tls};
 use crate::model::{HostPattern, Kind, ObjectKey, PathPattern};
-use crate::snapshot::{HostRoutes, Mismatch, RequestFacts, Route};
+use crate::snapshot::{HostRoutes, Mismatch, RequestFacts, Route, Upstream};
 
 const STEP: &str = "route";
 
@@ -96,23 +96,29 @@ fn common(pattern: &PathPattern, path: &str) -> usize {
     text.bytes().zip(path.bytes()).take_while(|(one, other)| one == other).count()
 }
 
+/// What is wrong with the ApisixRoute `namespace/name`.
+pub(super) fn problems(configuration: &Configuration<'_>, object: &str) -> Vec<String> {
+    let key = object.split_once('/').map(|(namespace, name)| ObjectKey::new(namespace, name));
+    let problems = key.iter().flat_map(|key| configuration.problems(Kind::ApisixRoute, key));
+    problems.map(|problem| problem.invalid.to_string()).collect()
+}
+
 fn backends(configuration: &Configuration<'_>, route: &Route) -> Step {
     const STEP: &str = "backends";
     let (object, _) = split_rule(&route.name);
-    let key = object.split_once('/').map(|(namespace, name)| ObjectKey::new(namespace, name));
-    let problems = key.iter().flat_map(|key| configuration.problems(Kind::ApisixRoute, key));
-    let problems = problems.map(|problem| problem.invalid.to_string());
+    let problems = problems(configuration, object);
+    let takes = |upstream: &Upstream| upstream.nodes().iter().filter(|node| node.weight > 0).count();
     let counts = route.backends.iter().map(|(upstream, weight)| {
-        format!("upstream {}: {} endpoints, weight {weight}", upstream.name, upstream.nodes().len())
+        let without = upstream.nodes().len() - takes(upstream);
+        let without = if without == 0 { String::new() } else { format!(" and {without} of weight 0") };
+        format!("upstream {}: {} endpoints{without}, weight {weight}", upstream.name, takes(upstream))
     });
     let notes: Vec<_> = counts.chain(problems).collect();
-    let usable = route.backends.iter().filter(|(upstream, weight)| *weight > 0 && !upstream.nodes().is_empty());
-    let usable: usize = usable.map(|(upstream, _)| upstream.nodes().len()).sum();
-    let step = if usable == 0 {
+    let step = if route.backends.is_usable() {
+        Step::ok(STEP, format!("{} endpoints", route.backends.addresses().count()))
+    } else {
         let help = "make a Pod of the Service ready: kubectl get endpointslices";
         Step::refused(STEP, "no endpoint can take the request", help)
-    } else {
-        Step::ok(STEP, format!("{usable} endpoints"))
     };
     step.of(format!("ApisixRoute {object}"), "spec.http").notes(notes)
 }

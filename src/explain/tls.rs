@@ -31,7 +31,9 @@ pub(super) fn steps(configuration: &Configuration<'_>, connection: &TrialTls, no
     for problem in configuration.problems(Kind::ApisixTls, &tls.object) {
         let message = problem.invalid.message.clone();
         let step = match problem.effect {
-            Effect::Refused => Step { verdict: super::Verdict::Refused, ..Step::ok("object", message) },
+            Effect::Refused | Effect::RuleRefused => {
+                Step { verdict: super::Verdict::Refused, ..Step::ok("object", message) }
+            }
             Effect::Stale | Effect::Unresolved | Effect::Warning => Step::warning("object", message),
         };
         steps.push(step.of(&object, &problem.invalid.field));

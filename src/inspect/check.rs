@@ -13,7 +13,7 @@ use crate::source::manifests::Diagnostic;
 /// Prints everything that is wrong with the manifests: what is wrong in a file by itself, or else what becomes of the
 /// objects together. The code is 1 where something is refused, 2 where nothing could be checked.
 pub fn check(options: &CheckOptions) -> ExitCode {
-    let read = match files::read(&options.manifests, &options.class, UnixTime::now()) {
+    let read = match files::read(&options.manifests, &options.class, None, UnixTime::now()) {
         Ok(read) => read,
         Err(error) => return super::unusable(&error),
     };
@@ -55,7 +55,7 @@ impl Findings {
     fn add(&mut self, read: &Read, object: &ObjectRef, problem: &Problem) {
         let Problem { effect, invalid } = problem;
         let level = match effect {
-            Effect::Refused => {
+            Effect::Refused | Effect::RuleRefused => {
                 self.errors += 1;
                 "error"
             }

@@ -14,7 +14,7 @@ use rustls_pki_types::UnixTime;
 use super::{files, live};
 use crate::args::ExplainOptions;
 use crate::compile::Compiled;
-use crate::explain::{Configuration, Explanation, Question};
+use crate::explain::{self, Configuration, Explanation, Question};
 use crate::log::Format;
 use crate::model::HostName;
 use crate::proxy::Settings;
@@ -41,7 +41,9 @@ fn answer(options: &ExplainOptions) -> anyhow::Result<Explanation> {
         return live::ask(url, &question);
     }
     let now = question.at.map_or_else(UnixTime::now, |at| UnixTime::since_unix_epoch(Duration::from_secs(at)));
-    let read = files::read(&options.manifests, &options.class, now)?.map_err(|diagnostics| {
+    // Files do not say which ports are opened; the question says what for.
+    let ports = explain::stream_ports(&question.url);
+    let read = files::read(&options.manifests, &options.class, ports, now)?.map_err(|diagnostics| {
         let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the manifests cannot be read:\n{}", lines.join("\n"))
     })?;

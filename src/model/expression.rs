@@ -1,13 +1,37 @@
 //! Conditions on requests: `match.exprs`.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::Network;
+
 /// A condition on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expression {
+pub enum Expression {
+    /// One value is looked at.
+    Comparison(Comparison),
+    /// Several conditions are joined.
+    Group(Group),
+}
+
+/// Conditions that are joined: `AND`, `OR`, `!AND` or `!OR` of APISIX's `vars`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Whether one of the conditions is enough.
+    pub any: bool,
+    /// Whether the group must not be satisfied.
+    pub negated: bool,
+    /// The conditions.
+    pub of: Box<[Expression]>,
+}
+
+/// What one value must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
     /// Whether the test must fail.
     pub negated: bool,
     /// What is looked at.
@@ -116,12 +140,16 @@ impl Variable {
 pub enum Test {
     /// It is this text.
     Equal(Arc<str>),
+    /// It is a number that is equal to this one.
+    EqualNumber(Number),
     /// It is a number above this one.
     Greater(Number),
     /// It is this number or one above.
     GreaterOrEqual(Number),
     /// It is one of these texts.
     In(Box<[Arc<str>]>),
+    /// It is an address in one of these networks.
+    InNetworks(Box<[Network]>),
     /// It is a number below this one.
     Less(Number),
     /// It is this number or one below.
@@ -175,6 +203,25 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 impl Expression {
+    /// Whether a request satisfies the condition, of which `value` says what its subjects have.
+    pub fn holds<'v>(&self, value: &impl Fn(&Subject) -> Option<Cow<'v, [u8]>>) -> bool {
+        match self {
+            Self::Comparison(comparison) => comparison.matches(value(&comparison.subject).as_deref()),
+            Self::Group(Group { any: true, negated, of }) => of.iter().any(|one| one.holds(value)) != *negated,
+            Self::Group(Group { any: false, negated, of }) => of.iter().all(|one| one.holds(value)) != *negated,
+        }
+    }
+
+    /// Every comparison in it.
+    pub fn comparisons(&self) -> Vec<&Comparison> {
+        match self {
+            Self::Comparison(comparison) => vec![comparison],
+            Self::Group(group) => group.of.iter().flat_map(Self::comparisons).collect(),
+        }
+    }
+}
+
+impl Comparison {
     /// Whether a request whose subject has `value` satisfies the condition. A subject that is missing satisfies the
     /// negated conditions alone, as in APISIX.
     pub fn matches(&self, value: Option<&[u8]>) -> bool {
@@ -187,9 +234,14 @@ impl Test {
         let number = || Number::parse(std::str::from_utf8(value).ok()?);
         match self {
             Self::Equal(text) => text.as_bytes() == value,
+            Self::EqualNumber(other) => number() == Some(*other),
             Self::Greater(limit) => number().is_some_and(|number| number > *limit),
             Self::GreaterOrEqual(limit) => number().is_some_and(|number| number >= *limit),
             Self::In(texts) => texts.iter().any(|text| text.as_bytes() == value),
+            Self::InNetworks(networks) => {
+                let address = std::str::from_utf8(value).ok().and_then(|text| text.parse::<IpAddr>().ok());
+                address.is_some_and(|address| networks.iter().any(|network| network.contains(address.to_canonical())))
+            }
             Self::Less(limit) => number().is_some_and(|number| number < *limit),
             Self::LessOrEqual(limit) => number().is_some_and(|number| number <= *limit),
             Self::Matches(pattern) => pattern.regex.is_match(value),
@@ -198,15 +250,33 @@ impl Test {
 }
 
 impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Comparison(comparison) => comparison.fmt(f),
+            Self::Group(Group { any, negated, of }) => {
+                let join = if *any { " OR " } else { " AND " };
+                let of: Vec<_> = of.iter().map(Self::to_string).collect();
+                write!(f, "{}({})", if *negated { "NOT " } else { "" }, of.join(join))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Comparison {
     /// As the object has it: `Header x-version NotEqual "2"`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.subject)?;
         let not = if self.negated { "Not" } else { "" };
         match &self.test {
             Test::Equal(text) => write!(f, "{not}Equal {text:?}"),
+            Test::EqualNumber(Number(number)) => write!(f, "{not}Equal {number}"),
             Test::Greater(Number(limit)) => write!(f, "{not}GreaterThan {limit}"),
             Test::GreaterOrEqual(Number(limit)) => write!(f, "{not}GreaterThanEqual {limit}"),
             Test::In(texts) => write!(f, "{not}In {texts:?}"),
+            Test::InNetworks(networks) => {
+                let networks: Vec<_> = networks.iter().map(Network::to_string).collect();
+                write!(f, "{not}In {}", networks.join(", "))
+            }
             Test::Less(Number(limit)) => write!(f, "{not}LessThan {limit}"),
             Test::LessOrEqual(Number(limit)) => write!(f, "{not}LessThanEqual {limit}"),
             Test::Matches(Pattern { ignores_case, regex }) => {
@@ -237,8 +307,8 @@ impl fmt::Display for Subject {
 mod tests {
     use super::*;
 
-    fn header(test: Test, negated: bool) -> Expression {
-        Expression { negated, subject: Subject::Header("x".into()), test }
+    fn header(test: Test, negated: bool) -> Comparison {
+        Comparison { negated, subject: Subject::Header("x".into()), test }
     }
 
     fn number(text: &str) -> Number {
@@ -251,11 +321,17 @@ mod tests {
         for (test, holds, fails) in [
             (Test::Equal("10".into()), &["10"][..], &["10.0", "1", "", "010"][..]),
             (Test::Equal("".into()), &[""], &["a"]),
+            (Test::EqualNumber(number("10")), &["10", "10.0", " 1e1"], &["1", "", "ten"]),
             (Test::Greater(number("10")), &["10.5", "11", " 11 ", "1e2"], &["10", "9", "", "a", "11a", "inf", "NaN"]),
             (Test::GreaterOrEqual(number("10")), &["10", "10.0", "11"], &["9", "", "a"]),
             (Test::Less(number("-1")), &["-2", "-1.5"], &["-1", "0", "", "-inf"]),
             (Test::LessOrEqual(number("10")), &["10", "-1"], &["11", "a"]),
             (Test::In(["a".into(), "b".into()].into()), &["a", "b"], &["A", "ab", ""]),
+            (
+                Test::InNetworks([Network::parse("10.0.0.0/8").unwrap(), Network::parse("::1").unwrap()].into()),
+                &["10.1.2.3", "::1", "::ffff:10.0.0.1"],
+                &["11.0.0.1", "::2", "a", ""],
+            ),
             (pattern("^a+$", false), &["a", "aa"], &["A", "ab", ""]),
             (pattern("b", false), &["abc"], &["ABC"]),
             (pattern("^a", true), &["ab", "AB"], &["ba"]),
@@ -317,7 +393,33 @@ mod tests {
         assert_eq!(header(Test::Matches(pattern), true).to_string(), r#"Header x RegexNotMatchCaseInsensitive "a\"""#);
         assert_eq!(header(Test::In(["a".into()].into()), true).to_string(), r#"Header x NotIn ["a"]"#);
         let scheme = Subject::Variable(Variable::Scheme);
-        let scheme = Expression { negated: false, subject: scheme, test: Test::LessOrEqual(number("1")) };
+        let scheme = Comparison { negated: false, subject: scheme, test: Test::LessOrEqual(number("1")) };
         assert_eq!(scheme.to_string(), "Variable scheme LessThanEqual 1");
+    }
+
+    #[test]
+    fn a_group_joins_conditions() {
+        let one = |name: &str| {
+            let subject = Subject::Header(name.into());
+            Expression::Comparison(Comparison { negated: false, subject, test: Test::Equal("1".into()) })
+        };
+        let group = |any, negated| Expression::Group(Group { any, negated, of: [one("a"), one("b")].into() });
+        let value = |present: &'static [&str]| {
+            move |subject: &Subject| match subject {
+                Subject::Header(name) => present.contains(&&**name).then_some(Cow::Borrowed(&b"1"[..])),
+                _ => None,
+            }
+        };
+        for (expression, shown, none, either, both) in [
+            (group(false, false), "(Header a Equal \"1\" AND Header b Equal \"1\")", false, false, true),
+            (group(true, false), "(Header a Equal \"1\" OR Header b Equal \"1\")", false, true, true),
+            (group(false, true), "NOT (Header a Equal \"1\" AND Header b Equal \"1\")", true, true, false),
+            (group(true, true), "NOT (Header a Equal \"1\" OR Header b Equal \"1\")", true, false, false),
+        ] {
+            assert_eq!(expression.to_string(), shown);
+            let held = [&[][..], &["b"], &["a", "b"]].map(|present| expression.holds(&value(present)));
+            assert_eq!(held, [none, either, both], "{shown}");
+            assert_eq!(expression.comparisons().len(), 2);
+        }
     }
 }

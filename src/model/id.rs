@@ -104,7 +104,11 @@ pub struct ObjectRef {
 }
 
 impl fmt::Display for ObjectRef {
+    /// `Secret apps/tls`. Resources of the Admin API by their key alone, which says what they are: `/apisix/routes/1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.key.namespace.starts_with('/') {
+            return self.key.fmt(f);
+        }
         write!(f, "{} {}", self.kind, self.key)
     }
 }
@@ -116,6 +120,9 @@ pub enum SourceId {
     Kubernetes,
     /// Directories of YAML files.
     Manifests,
+    /// What was written with the Admin API: the embedded store, or etcd. Its keys never meet those of the others, because their namespace
+    /// is the store's prefix ([`crate::resource::Key`]).
+    Store,
 }
 
 /// The metadata that takes part in decisions. The resource version is left out on purpose: a status write changes it.

@@ -14,6 +14,7 @@ mod network;
 mod normal_path;
 mod path;
 mod problem;
+mod resource_field;
 mod route;
 mod service;
 mod stream;
@@ -28,7 +29,7 @@ pub use client_auth::{
     Mode, RevocationRef, RevocationSettings, TextMatch,
 };
 pub use data::Data;
-pub use expression::{BodyArgument, Expression, Number, Pattern, Step, Subject, Test, Variable};
+pub use expression::{BodyArgument, Comparison, Expression, Group, Number, Pattern, Step, Subject, Test, Variable};
 pub use health::{ActiveCheck, CheckKind, Criteria, HeaderField, HealthCheck, Sign, Thresholds};
 pub use host::{HostName, HostPattern};
 pub use id::{Kind, Meta, ObjectKey, ObjectRef, SourceId};
@@ -41,6 +42,8 @@ pub use route::{BackendRef, Conditions, Granularity, Methods, PortRef, Route, Ru
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
 pub use stream::{Protocol, StreamPorts, StreamRule};
 pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};
-pub use upstream::{ExternalName, ExternalNode, PassHost, ServiceSettings, SettingsByPort, UpstreamSettings};
+pub use upstream::{
+    ExternalName, ExternalNode, PassHost, ServiceSettings, SettingsByPort, UpstreamProtocol, UpstreamSettings,
+};
 pub use upstream_tls::{UpstreamTls, VerifyServer};
 pub use validity::{Validated, Validity, timestamp};

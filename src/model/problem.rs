@@ -16,6 +16,8 @@ pub struct Problem {
 pub enum Effect {
     /// The object, or a host of it, is not served at all, or refuses its clients.
     Refused,
+    /// A rule of the object, the one that the field names, is not served; the others are.
+    RuleRefused,
     /// The object is served, but a reference of it is not resolved: for example a Service without such a port.
     Unresolved,
     /// The object is served with an older value: for example the last good certificate.

@@ -27,12 +27,15 @@ pub struct Rule {
     pub hosts: Vec<HostPattern>,
     /// The methods served.
     pub methods: Methods,
-    /// The rule's name, unique within its object.
+    /// The rule's name, unique within its object; empty where the object is one rule.
     pub name: Arc<str>,
     /// Paths; never empty.
     pub paths: Vec<PathPattern>,
     /// Higher wins among rules with the same host and path; default 0.
     pub priority: i64,
+    /// What is taken off the beginning of the path toward the upstream: the paths begin with it. In [normal](super::normal_path) form,
+    /// without a final slash.
+    pub strip: Option<Arc<str>>,
     /// Deadlines toward the upstream; `None` leaves them to the ApisixUpstream of the Service.
     pub timeouts: Option<Timeouts>,
     /// Where else the traffic goes.
@@ -95,6 +98,8 @@ pub struct BackendRef {
 /// An ApisixUpstream of the route's own namespace, for its `externalNodes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamRef {
+    /// The field that names it, for conditions: `spec.http[0].upstreams[0].name`.
+    pub field: Arc<str>,
     /// The ApisixUpstream's name.
     pub name: Arc<str>,
     /// As for backends.

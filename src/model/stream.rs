@@ -52,3 +52,10 @@ pub struct StreamPorts {
     /// UDP.
     pub udp: BTreeSet<u16>,
 }
+
+impl StreamPorts {
+    /// Whether any port is open.
+    pub fn has_any(&self) -> bool {
+        [&self.tcp, &self.tls, &self.udp].iter().any(|ports| !ports.is_empty())
+    }
+}

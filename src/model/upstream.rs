@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Balancing, HealthCheck, Invalid, Keepalive, Kind, ObjectRef, Timeouts, UpstreamTls};
+use super::{Balancing, HealthCheck, Invalid, Keepalive, Kind, ObjectRef, Protocol, Timeouts, UpstreamTls};
 
 /// One ApisixUpstream. It speaks for the Service of the same namespace and name, and may have nodes of its own for routes that
 /// name it.
@@ -43,6 +43,9 @@ pub struct ExternalNode {
     pub name: ExternalName,
     /// The port; `None` for the scheme's own.
     pub port: Option<u16>,
+    /// Nodes of a lower priority get requests only when none of a higher one is healthy, or all of those were tried; default 0
+    /// (APISIX).
+    pub priority: i32,
     /// The share of all its addresses together; default 100 (APISIX), 0 gets no requests.
     pub weight: u32,
 }
@@ -65,10 +68,10 @@ pub struct UpstreamSettings {
     pub health: Option<Arc<HealthCheck>>,
     /// The `Host` that is sent.
     pub host: PassHost,
-    /// Whether HTTP/2 is spoken, from the first byte, and not HTTP/1.1.
-    pub http2: bool,
     /// How connections are kept.
     pub keepalive: Keepalive,
+    /// What is spoken, inside TLS where that is.
+    pub protocol: UpstreamProtocol,
     /// How many other endpoints are tried where one cannot be connected to; `None` for all of them (APISIX).
     pub retries: Option<usize>,
     /// How long after the first attempt another endpoint is still tried; `None` for ever.
@@ -77,6 +80,18 @@ pub struct UpstreamSettings {
     pub timeouts: Option<Timeouts>,
     /// How TLS is spoken; `None` for plain text.
     pub tls: Option<Box<UpstreamTls>>,
+}
+
+/// What endpoints are spoken to in: `scheme`, but for its TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1. Streams take it for TCP: it is what is meant where nothing is said.
+    #[default]
+    Http1,
+    /// HTTP/2, from the first byte.
+    Http2,
+    /// Whatever the client sends, for streams alone.
+    Stream(Protocol),
 }
 
 /// `passHost`.

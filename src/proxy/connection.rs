@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::begun::Begun;
 use super::downstream::Downstream;
 use super::frames::Frames;
 use super::listener::Place;
@@ -50,9 +51,34 @@ const PENDING_RESETS: usize = 20;
 /// An HTTP/2 client that does not answer a ping is gone.
 const PING: Duration = Duration::from_secs(20);
 
-/// Serves a connection of a plaintext listener.
+/// Serves a connection of a plaintext listener: HTTP/2 where it begins with that, else HTTP/1.
 pub(super) async fn serve_plaintext(stream: TcpStream, peer: SocketAddr, port: u16, place: Place, draining: Draining) {
-    http1(stream, Arc::new(Downstream::new(peer, port, None, place, draining))).await;
+    let downstream = Arc::new(Downstream::new(peer, port, None, place, draining));
+    let mut stream = Begun::new(stream);
+    // Boxed, as no idle connection needs their room.
+    match Box::pin(is_http2(&mut stream, &downstream)).await {
+        Some(true) => Box::pin(http2(stream, downstream)).await,
+        Some(false) => http1(stream, downstream).await,
+        None => tracing::debug!(peer = %downstream.peer, "the connection ended: the client sent nothing"),
+    }
+}
+
+/// Whether a plaintext connection is one of HTTP/2. `None` where nothing comes in time. One that begins with half a preface
+/// is HTTP/1's to wait for.
+async fn is_http2(stream: &mut Begun<TcpStream>, downstream: &Downstream) -> Option<bool> {
+    let settings = &downstream.shared().settings;
+    let mut draining = downstream.draining.clone();
+    let drained = async {
+        draining.started().await;
+        tokio::time::sleep(settings.drain_idle).await;
+    };
+    let looked = tokio::select! {
+        biased;
+        looked = stream.is_http2() => Some(looked.unwrap_or_default()),
+        () = tokio::time::sleep(settings.first_byte_timeout) => None,
+        () = drained => None,
+    };
+    looked.or_else(|| stream.has_begun().then_some(false))
 }
 
 /// Serves HTTP/1.

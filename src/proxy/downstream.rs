@@ -40,13 +40,13 @@ pub(super) struct Downstream {
     pub(super) pace: Arc<Pace>,
     /// `None` on a plaintext listener.
     pub(super) tls: Option<Tls>,
-    /// Whether `peer` is believed about who its clients are.
+    /// Whether the peer is believed about who its clients are.
     pub(super) word: Word,
 }
 
 impl Downstream {
     pub(super) fn new(peer: SocketAddr, port: u16, tls: Option<Tls>, place: Place, draining: Draining) -> Self {
-        let word = Word::of(peer.ip(), &place.shared.settings.trusted_addresses);
+        let word = place.word;
         let ip = HeaderValue::try_from(peer.ip().to_string()).unwrap_or(HeaderValue::from_static("-"));
         Self {
             close: Notify::new(),

@@ -38,6 +38,8 @@ pub(super) enum ProxyError {
     Misdirected(Misdirected),
     /// The route has no endpoint.
     NoEndpoint,
+    /// The connections to the endpoint have no room for another request, or another request is waiting for a connection.
+    NoRoom,
     /// No route.
     NotFound,
     /// The memory runs out.
@@ -91,7 +93,7 @@ impl ProxyError {
             },
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
-            Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::NoRoom | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
         }
     }
@@ -165,7 +167,7 @@ impl ProxyError {
 
     /// Whether another endpoint may be asked: nothing was sent to this one.
     pub(super) fn retryable(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Handshake(_))
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Handshake(_) | Self::NoRoom)
     }
 
     /// What the failure is a sign of, where it is the endpoint's.
@@ -231,6 +233,7 @@ impl fmt::Display for ProxyError {
                 f.write_str("the host requires a client certificate and is not served without TLS")
             }
             Self::NoEndpoint => f.write_str("no endpoint available"),
+            Self::NoRoom => f.write_str("no room on the connections to upstream, nor for another one"),
             Self::NotFound => f.write_str("no route"),
             Self::Overloaded => f.write_str("the memory runs out"),
             Self::ReadTimeout => f.write_str("upstream timed out while reading from upstream"),

@@ -76,7 +76,7 @@ impl Exchange {
             endpoint: None,
             entry: None,
             header: headers.get(HOST).cloned(),
-            grpc: grpc::content_type(request.method(), headers),
+            grpc: grpc::content_type(request.method(), request.version(), headers),
             host: None,
             method: request.method().clone(),
             present,

@@ -4,19 +4,22 @@
 use std::fmt::Write as _;
 
 use http::header::{CONTENT_TYPE, SERVER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 
 use super::error::ProxyError;
 
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// The content type of a request of gRPC: `application/grpc`, with or without an encoding, or of gRPC-Web.
-pub(super) fn content_type(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
-    if method != Method::POST {
+/// The content type of a request of gRPC, which is one of HTTP/2: `application/grpc`, with or without an encoding. gRPC-Web
+/// is another protocol: its clients read statuses elsewhere.
+pub(super) fn content_type(method: &Method, version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
+    if method != Method::POST || version != Version::HTTP_2 {
         return None;
     }
-    headers.get(CONTENT_TYPE).filter(|value| value.as_bytes().starts_with(b"application/grpc")).cloned()
+    let value = headers.get(CONTENT_TYPE)?;
+    let rest = value.as_bytes().strip_prefix(b"application/grpc")?;
+    matches!(rest.first(), None | Some(b'+' | b';')).then(|| value.clone())
 }
 
 /// The answer to a request that failed.
@@ -76,18 +79,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_is_known_by_its_content_type() {
-        for (method, value, expected) in [
-            (Method::POST, "application/grpc", true),
-            (Method::POST, "application/grpc+proto", true),
-            (Method::POST, "application/grpc-web+json", true),
-            (Method::POST, "application/json", false),
-            (Method::GET, "application/grpc", false),
+    fn grpc_is_known_by_its_version_and_its_content_type() {
+        for (method, version, value, expected) in [
+            (Method::POST, Version::HTTP_2, "application/grpc", true),
+            (Method::POST, Version::HTTP_2, "application/grpc+proto", true),
+            (Method::POST, Version::HTTP_2, "application/grpc;charset=utf-8", true),
+            (Method::POST, Version::HTTP_2, "application/grpc-web+proto", false),
+            (Method::POST, Version::HTTP_2, "application/grpcx", false),
+            (Method::POST, Version::HTTP_2, "application/json", false),
+            (Method::POST, Version::HTTP_11, "application/grpc", false),
+            (Method::GET, Version::HTTP_2, "application/grpc", false),
         ] {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
-            assert_eq!(content_type(&method, &headers).is_some(), expected, "{method} {value}");
+            assert_eq!(content_type(&method, version, &headers).is_some(), expected, "{method} {version:?} {value}");
         }
-        assert_eq!(content_type(&Method::POST, &HeaderMap::new()), None);
+        assert_eq!(content_type(&Method::POST, Version::HTTP_2, &HeaderMap::new()), None);
     }
 
     #[test]

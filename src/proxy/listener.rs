@@ -13,8 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::downstream::Downstream;
+use super::forwarded::Word;
+use super::proxy_protocol::Named;
 use super::sources::{Source, Sources};
-use super::{Shared, connection, forwarded, handshake, proxy_protocol, stream};
+use super::{Shared, connection, handshake, proxy_protocol, stream};
 use crate::drain::Draining;
 use crate::metrics::Metrics;
 
@@ -171,7 +173,7 @@ async fn announced(
 ) {
     let settings = &place.shared.settings;
     let refused = &place.shared.metrics.refused_connections;
-    if forwarded::Word::of(peer.ip(), &settings.trusted_addresses) == forwarded::Word::Distrusted {
+    if Word::of(peer.ip(), &settings.trusted_addresses) == Word::Distrusted {
         refused.untrusted_proxy.inc();
         place.warn(peer, "untrusted_proxy", "it is none of the trusted addresses");
         return;
@@ -185,9 +187,12 @@ async fn announced(
             return;
         }
     };
-    let client = named.map_or(peer, canonical);
+    let client = if let Named::Client(client) = named { canonical(client) } else { peer };
     if !place.admits(client) {
         return;
+    }
+    if named == Named::Unknown {
+        place.doubts();
     }
     service.start(stream, client, port, place, draining);
 }
@@ -202,13 +207,16 @@ pub(super) struct Place {
     pub(super) shared: Arc<Shared>,
     /// Where it counts for its source.
     source: Option<Source>,
+    /// Whether the client is believed about who its own clients are.
+    pub(super) word: Word,
 }
 
 impl Place {
     /// A place that counts in `gauge`.
     pub(super) fn new(permit: OwnedSemaphorePermit, gauge: Gauge, shared: Arc<Shared>) -> Self {
         gauge.inc();
-        Self { _permit: permit, datagrams: false, gauge, shared, source: None }
+        let word = Word::Unknown;
+        Self { _permit: permit, datagrams: false, gauge, shared, source: None, word }
     }
 
     /// The place of a client that sends datagrams.
@@ -225,7 +233,8 @@ impl Place {
     pub(super) fn admits(&mut self, client: SocketAddr) -> bool {
         let settings = &self.shared.settings;
         let most = settings.max_connections_per_source;
-        if most == 0 || forwarded::Word::of(client.ip(), &settings.trusted_addresses) == forwarded::Word::Trusted {
+        self.word = Word::of(client.ip(), &settings.trusted_addresses);
+        if most == 0 || self.word == Word::Trusted {
             return true;
         }
         let source = Source::of(client.ip());
@@ -237,6 +246,14 @@ impl Place {
             self.warn(client, "source", &format!("its source has {most} connections"));
         }
         admitted
+    }
+
+    /// The client is not the one whom [`admits`](Self::admits) was asked about, but one whom that one does not name: what it says
+    /// about its own clients is not that one's word.
+    fn doubts(&mut self) {
+        if self.word == Word::Trusted {
+            self.word = Word::Distrusted;
+        }
     }
 
     /// Logs that a connection is refused, unless the like was logged often of late.

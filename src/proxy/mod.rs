@@ -11,6 +11,7 @@
 mod access_log;
 mod affinity;
 mod authorize;
+mod begun;
 mod claims;
 mod connect;
 mod connection;
@@ -49,8 +50,9 @@ mod tunnel;
 mod upgrade;
 mod verdict;
 
+use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -58,13 +60,13 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 pub use settings::Settings;
-pub use trial::{Outcome, Trial, TrialTls};
+pub use trial::{Outcome, StreamOutcome, StreamTrial, Trial, TrialTls};
 
 use crate::audit::Audit;
 use crate::drain::Draining;
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::StreamPorts;
+use crate::model::{Protocol, StreamPorts};
 use crate::snapshot::Current;
 use listener::{Listener, Service};
 use live::Live;
@@ -146,6 +148,21 @@ impl Proxy {
         let of = |service| self.listeners.iter().filter(|l| l.service == service).map(|l| l.address().port()).collect();
         let udp = self.udp.iter().map(|listener| listener.address().port()).collect();
         StreamPorts { tcp: of(Service::StreamTcp), tls: of(Service::StreamTls), udp }
+    }
+
+    /// The addresses that streams can be sent to: those that were bound, and for a listener on every address those of the
+    /// `machine`.
+    pub fn stream_addresses(&self, machine: &[IpAddr]) -> BTreeSet<(Protocol, SocketAddr)> {
+        let tcp = self.listeners.iter().filter(|l| matches!(l.service, Service::StreamTcp | Service::StreamTls));
+        let tcp = tcp.map(|listener| (Protocol::Tcp, listener.address()));
+        let bound = tcp.chain(self.udp.iter().map(|listener| (Protocol::Udp, listener.address())));
+        let reached = bound.flat_map(|(protocol, bound)| {
+            let all = if bound.ip().is_unspecified() { machine } else { &[] };
+            let all = all.iter().filter(move |ip| bound.is_ipv6() || ip.is_ipv4()); // `::` is for IPv4 too
+            let all = all.map(move |ip| SocketAddr::new(*ip, bound.port()));
+            all.chain([bound]).map(move |address| (protocol, address))
+        });
+        reached.collect()
     }
 
     /// What it was bound with.

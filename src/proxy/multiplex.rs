@@ -159,8 +159,7 @@ pub(super) async fn room(
     let found = tokio::time::timeout_at(deadline, connections.room(endpoint, name)).await;
     let turn = match found {
         Err(_) => {
-            metrics.upstream.connect_failures.inc();
-            return Err(ProxyError::ConnectTimeout);
+            return Err(ProxyError::NoRoom);
         }
         Ok(Ok(room)) => {
             metrics.upstream.reuses.inc();
@@ -174,7 +173,7 @@ pub(super) async fn room(
             None => Box::new(stream),
             Some(secure) => Box::new(tls(endpoint, secure, host, stream).await?.0),
         };
-        Http2::new(stream, name).await.map_err(ProxyError::Connect)
+        Http2::new(stream).await.map_err(ProxyError::Connect)
     };
     let connection = counted(connected, deadline.saturating_duration_since(Instant::now()), metrics).await?;
     Ok(turn.add(connection, endpoint))

@@ -5,6 +5,15 @@ use http::uri::PathAndQuery;
 use super::error::ProxyError;
 use crate::model::normal_path;
 
+/// `target` without `prefix`, which its path begins with.
+///
+/// # Errors
+/// [`ProxyError::Malformed`] for what cannot be sent: a path that begins otherwise is never routed here.
+pub(super) fn without(prefix: &str, target: &PathAndQuery) -> Result<PathAndQuery, ProxyError> {
+    let rest = target.as_str().strip_prefix(prefix).filter(|rest| rest.starts_with('/'));
+    rest.and_then(|rest| rest.parse().ok()).ok_or(ProxyError::Malformed("the path does not begin as its route's do"))
+}
+
 /// `target` with its path in [normal form](normal_path); the query stays as it was sent.
 ///
 /// # Errors

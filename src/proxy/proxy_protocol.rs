@@ -19,12 +19,22 @@ const MAX_LINE: usize = 107;
 /// client's certificate is the largest.
 const MAX_LENGTH: usize = 4 << 10;
 
-/// Reads a header, and nothing of what follows it. `None` where it names no client: a load balancer's own connection
-/// (`LOCAL`), or one of a family that it does not know (`UNKNOWN`).
+/// Whose connection it is, as a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// The client's at this address.
+    Client(SocketAddr),
+    /// The load balancer's own (`LOCAL`): it asks whether we are there.
+    Own,
+    /// That of a client which is not named: of a family that the load balancer does not know (`UNKNOWN`), or a UNIX socket.
+    Unknown,
+}
+
+/// Reads a header, and nothing of what follows it.
 ///
 /// # Errors
 /// A header that is none, too long or broken off.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
+pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Named> {
     let mut header = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut header).await?;
     if header == SIGNATURE {
@@ -56,13 +66,13 @@ fn malformed(why: &'static str) -> io::Error {
 }
 
 /// The source that a whole line names.
-fn version_1(line: &[u8]) -> Result<Option<SocketAddr>, &'static str> {
+fn version_1(line: &[u8]) -> Result<Named, &'static str> {
     let line = line.strip_prefix(VERSION_1).and_then(|line| line.strip_suffix(b"\r\n"));
     let line = line.and_then(|line| std::str::from_utf8(line).ok()).ok_or("it is no line")?;
     let mut fields = line.split(' ');
     let family = fields.next();
     if family == Some("UNKNOWN") {
-        return Ok(None); // whatever follows (section 2.1)
+        return Ok(Named::Unknown); // whatever follows (section 2.1)
     }
     let rest: Vec<_> = fields.collect();
     let [source, destination, port, destination_port] = rest[..] else { return Err("it has other fields") };
@@ -77,7 +87,7 @@ fn version_1(line: &[u8]) -> Result<Option<SocketAddr>, &'static str> {
     address(destination).ok_or("its destination is no address")?;
     let port = self::port(port).ok_or("its source has no port")?;
     self::port(destination_port).ok_or("its destination has no port")?;
-    Ok(Some(SocketAddr::new(source, port)))
+    Ok(Named::Client(SocketAddr::new(source, port)))
 }
 
 /// A decimal number without a sign and leading zeros.
@@ -87,18 +97,18 @@ fn port(text: &str) -> Option<u16> {
 }
 
 /// The source that the addresses at the begin of `rest` name; `command` and `family` are the bytes after the signature.
-fn version_2(command: u8, family: u8, rest: &[u8]) -> Result<Option<SocketAddr>, &'static str> {
+fn version_2(command: u8, family: u8, rest: &[u8]) -> Result<Named, &'static str> {
     match command {
-        0x20 => return Ok(None), // LOCAL: whatever follows (section 2.2)
+        0x20 => return Ok(Named::Own), // LOCAL: whatever follows (section 2.2)
         0x21 => {}
         _ => return Err("its version or command is unknown"),
     }
     match family {
         // Unspecified; a UNIX socket, which has no address that means anything here.
-        0x00 | 0x31 => Ok(None),
+        0x00 | 0x31 => Ok(Named::Unknown),
         0x11 => {
             let [a, b, c, d, _, _, _, _, high, low, _, _] = *rest.first_chunk().ok_or("its addresses are cut off")?;
-            Ok(Some(SocketAddr::from(([a, b, c, d], u16::from_be_bytes([high, low])))))
+            Ok(Named::Client(SocketAddr::from(([a, b, c, d], u16::from_be_bytes([high, low])))))
         }
         0x21 => {
             let addresses: &[u8; 36] = rest.first_chunk().ok_or("its addresses are cut off")?;
@@ -106,7 +116,7 @@ fn version_2(command: u8, family: u8, rest: &[u8]) -> Result<Option<SocketAddr>,
             let (Some(source), Some([high, low, ..])) = (source, ports) else {
                 return Err("its addresses are cut off");
             };
-            Ok(Some(SocketAddr::from((*source, u16::from_be_bytes([*high, *low])))))
+            Ok(Named::Client(SocketAddr::from((*source, u16::from_be_bytes([*high, *low])))))
         }
         _ => Err("its family is not one of TCP"),
     }
@@ -117,7 +127,7 @@ mod tests {
     use super::*;
 
     /// What is read of `bytes`, and what is left.
-    fn read(bytes: &[u8]) -> (io::Result<Option<SocketAddr>>, &[u8]) {
+    fn read(bytes: &[u8]) -> (io::Result<Named>, &[u8]) {
         let mut rest = bytes;
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let read = runtime.block_on(super::read(&mut rest));
@@ -139,18 +149,18 @@ mod tests {
 
     #[test]
     fn a_header_names_the_client_and_ends_where_the_connection_begins() {
-        let known = |text: &str| Some(text.parse().unwrap());
+        let known = |text: &str| Named::Client(text.parse().unwrap());
         for (header, expected) in [
             (b"PROXY TCP4 192.0.2.1 10.0.0.1 12345 443\r\n".to_vec(), known("192.0.2.1:12345")),
             (b"PROXY TCP6 2001:db8::1 ::1 12345 443\r\n".to_vec(), known("[2001:db8::1]:12345")),
-            (b"PROXY UNKNOWN\r\n".to_vec(), None),
-            (b"PROXY UNKNOWN ffff::1 whatever 1 2\r\n".to_vec(), None),
+            (b"PROXY UNKNOWN\r\n".to_vec(), Named::Unknown),
+            (b"PROXY UNKNOWN ffff::1 whatever 1 2\r\n".to_vec(), Named::Unknown),
             (v2(0x21, 0x11, IPV4), known("192.0.2.1:12345")),
             (v2(0x21, 0x21, &ipv6()), known("[2001:db8::1]:12345")),
-            (v2(0x21, 0x00, &[]), None),
-            (v2(0x21, 0x31, &[0; 216]), None),
-            (v2(0x20, 0x11, IPV4), None),
-            (v2(0x20, 0xff, &[]), None),
+            (v2(0x21, 0x00, &[]), Named::Unknown),
+            (v2(0x21, 0x31, &[0; 216]), Named::Unknown),
+            (v2(0x20, 0x11, IPV4), Named::Own),
+            (v2(0x20, 0xff, &[]), Named::Own),
             (v2(0x21, 0x11, &[IPV4, &vec![0; MAX_LENGTH - IPV4.len()]].concat()), known("192.0.2.1:12345")),
         ] {
             let bytes = [&header, &b"PROXY TCP4"[..]].concat();

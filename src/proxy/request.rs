@@ -215,6 +215,7 @@ fn route(exchange: &mut Exchange, mut parts: request::Parts, received: Received)
     };
     let route = route.ok_or(ProxyError::NotFound)?;
     let (of_route, upstream, websocket) = (route.timeouts, route.backends.pick().cloned(), route.websocket);
+    let toward = route.strip.as_ref().map(|prefix| path::without(prefix, &path)).transpose()?;
     exchange.route = Some(route);
     if headers::own_hops(&parts.headers, exchange.present) > OWN_HOPS {
         return Err(ProxyError::Loop);
@@ -241,7 +242,7 @@ fn route(exchange: &mut Exchange, mut parts: request::Parts, received: Received)
     if let Some(verdict) = &access.verdict {
         parts.headers.extend(verdict.fields.iter().cloned());
     }
-    parts.uri = path.into();
+    parts.uri = toward.unwrap_or(path).into();
     if let Some(downstream) = upgrade {
         upgrade::ask(&mut parts.headers);
         let request = Request::from_parts(parts, body);

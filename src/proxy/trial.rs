@@ -14,7 +14,7 @@ use super::present::Present;
 use super::standing::standing;
 use super::{Settings, headers, host, path};
 use crate::model::HostName;
-use crate::snapshot::{FormBody, Policy, RequestFacts, Route, Snapshot};
+use crate::snapshot::{Carrier, FormBody, Policy, RequestFacts, Route, Snapshot, StreamRoute};
 
 /// A request that may never be sent.
 #[derive(Clone, Debug)]
@@ -107,8 +107,60 @@ impl Trial {
         let target = path::normal(target)?;
         authorize(snapshot, tls, &host, target.path(), now, settings.allow_plaintext_client_auth)?;
         let route = snapshot.route(&self.facts(&host, target.path())).ok_or(ProxyError::NotFound)?;
-        let reachable = route.backends.iter().any(|(upstream, weight)| weight > 0 && !upstream.nodes().is_empty());
-        if reachable { Ok(route.clone()) } else { Err(ProxyError::NoEndpoint) }
+        if route.backends.is_usable() { Ok(route.clone()) } else { Err(ProxyError::NoEndpoint) }
+    }
+}
+
+/// A stream that may never be opened.
+#[derive(Clone, Debug)]
+pub struct StreamTrial {
+    /// What carries it.
+    pub carrier: Carrier,
+    /// The port of the listener.
+    pub port: u16,
+    /// The client's side of its TLS, where that carries it.
+    pub tls: Option<TrialTls>,
+}
+
+/// What becomes of a [`StreamTrial`].
+#[derive(Clone, Debug)]
+pub enum StreamOutcome {
+    /// It is carried to an endpoint of the rule.
+    Carried(Arc<StreamRoute>),
+    /// It is closed, or its datagrams are dropped, for this reason.
+    Closed(String),
+    /// The handshake fails, with this reason in the log.
+    Handshake(String),
+}
+
+impl StreamTrial {
+    /// Decides from `snapshot` at the time `now`, with the functions that decide about streams under `settings`.
+    pub fn decide(&self, snapshot: &Snapshot, settings: &Settings, now: UnixTime) -> StreamOutcome {
+        if let Some(tls) = &self.tls {
+            let standing = tls.handshake(snapshot, settings, now).map(|tls| {
+                let host = snapshot.handshake(&tls.sni);
+                host.map_or(Ok(0), |host| standing(host, Some(&tls), now, false))
+            });
+            match standing {
+                Err(why) => return StreamOutcome::Handshake(why),
+                Ok(Err(lost)) => return StreamOutcome::Closed(lost.to_string()),
+                Ok(Ok(_)) => {}
+            }
+        }
+        match self.route(snapshot, settings) {
+            None => StreamOutcome::Closed("no rule is for it".to_owned()),
+            Some(route) if route.backends.is_usable() => StreamOutcome::Carried(route.clone()),
+            Some(_) => StreamOutcome::Closed(ProxyError::NoEndpoint.to_string()),
+        }
+    }
+
+    /// The rule for it.
+    pub fn route<'a>(&self, snapshot: &'a Snapshot, settings: &Settings) -> Option<&'a Arc<StreamRoute>> {
+        match self.carrier {
+            Carrier::Tcp => snapshot.streams.tcp(self.port),
+            Carrier::Tls => snapshot.streams.tls(self.port, self.tls.as_ref()?.host(settings)?),
+            Carrier::Udp => snapshot.streams.udp(self.port),
+        }
     }
 }
 

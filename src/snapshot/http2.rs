@@ -1,5 +1,6 @@
 //! HTTP/2 connections to an endpoint, each shared by many requests.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -14,7 +15,7 @@ use hyper::rt::Executor;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard, Notify};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 
 use super::Endpoint;
 use crate::body::Sending;
@@ -22,7 +23,7 @@ use crate::body::Sending;
 /// Requests on one connection, whatever the peer allows: more of them take another connection, and so another processor.
 const MAX_STREAMS: usize = 128;
 
-/// Connections to one endpoint.
+/// Connections to one endpoint for one name.
 const MAX_CONNECTIONS: usize = 64;
 
 /// Bytes of a response that are read ahead of its downstream. The connection has room for all of its streams, so that slow
@@ -50,8 +51,6 @@ pub struct Http2 {
     io: Arc<Mutex<Option<Io>>>,
     /// Since when no request is under way.
     idle: Mutex<Instant>,
-    /// The name that its handshake was for, as [`Secure::name`](super::Secure::name) gives it; empty without TLS.
-    name: Box<str>,
     /// Whether it takes no further request.
     retired: AtomicBool,
     sender: http2::SendRequest<Sending>,
@@ -96,12 +95,12 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Http2 {
-    /// Speaks HTTP/2 on `stream`, whose handshake was for `name`, and waits for the peer's settings. There are no pings: servers of
+    /// Speaks HTTP/2 on `stream`, and waits for the peer's settings. There are no pings: servers of
     /// gRPC close connections for them.
     ///
     /// # Errors
     /// When the peer closes the connection, or what it sends is no HTTP/2. One that sends nothing is waited for.
-    pub async fn new(stream: Box<dyn Stream>, name: &str) -> io::Result<Arc<Self>> {
+    pub async fn new(stream: Box<dyn Stream>) -> io::Result<Arc<Self>> {
         let tasks = Tasks::default();
         let settings = tasks.0.clone();
         let mut builder = http2::Builder::new(tasks);
@@ -117,7 +116,6 @@ impl Http2 {
         let connection = Self {
             idle: Mutex::new(Instant::now()),
             io,
-            name: name.into(),
             retired: AtomicBool::new(false),
             sender,
             sent: AtomicU64::new(0),
@@ -146,6 +144,11 @@ impl Http2 {
         !self.retired.load(Ordering::Relaxed) && !self.is_closed()
     }
 
+    /// For how long no request has been under way; `None` while one is.
+    fn idle(&self) -> Option<Duration> {
+        (self.streams.load(Ordering::Acquire) == 0).then(|| lock(&self.idle).elapsed())
+    }
+
     /// Takes no further request.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
@@ -154,7 +157,7 @@ impl Http2 {
 
 impl fmt::Debug for Http2 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http2").field("name", &self.name).field("streams", &self.streams).finish_non_exhaustive()
+        f.debug_struct("Http2").field("streams", &self.streams).finish_non_exhaustive()
     }
 }
 
@@ -173,32 +176,37 @@ async fn drive(io: Arc<Mutex<Option<Io>>>, settings: Arc<Settings>) {
     settings.polled.notify_one();
 }
 
-/// The connections to one endpoint.
+/// The connections to one endpoint, by the name that their handshakes were for. Names wait for nothing but themselves.
 #[derive(Debug, Default)]
-pub struct Multiplexed {
+pub struct Multiplexed(Mutex<HashMap<Box<str>, Arc<OfName>>>);
+
+/// The connections for one name.
+#[derive(Debug, Default)]
+struct OfName {
     all: Mutex<Vec<Arc<Http2>>>,
-    connecting: AsyncMutex<()>,
+    connecting: Arc<AsyncMutex<()>>,
     /// Told when there may be room again.
     freed: Notify,
 }
 
 impl Multiplexed {
     /// Waits for room on a connection for `name`, or for the turn to connect.
-    pub async fn room<'a>(&'a self, endpoint: &Arc<Endpoint>, name: &str) -> Result<Room, Turn<'a>> {
+    pub async fn room(&self, endpoint: &Arc<Endpoint>, name: &str) -> Result<Room, Turn> {
+        let of_name = self.of(name);
         loop {
-            let mut freed = pin!(self.freed.notified());
+            let mut freed = pin!(of_name.freed.notified());
             freed.as_mut().enable();
-            if let Some(room) = self.take(endpoint, name) {
+            if let Some(room) = of_name.take(endpoint) {
                 return Ok(room);
             }
             tokio::select! {
                 // One at a time: the others find room on the connection that the first one makes.
-                turn = self.connecting.lock() => {
-                    if let Some(room) = self.take(endpoint, name) {
+                turn = of_name.connecting.clone().lock_owned() => {
+                    if let Some(room) = of_name.take(endpoint) {
                         return Ok(room);
                     }
-                    if self.has_place(name) {
-                        return Err(Turn { all: self, _turn: turn });
+                    if lock(&of_name.all).len() < MAX_CONNECTIONS {
+                        return Err(Turn { of_name: of_name.clone(), _turn: turn });
                     }
                 }
                 () = freed.as_mut() => continue,
@@ -207,53 +215,72 @@ impl Multiplexed {
         }
     }
 
-    fn take(&self, endpoint: &Arc<Endpoint>, name: &str) -> Option<Room> {
-        let mut all = lock(&self.all);
-        all.retain(|connection| connection.is_usable());
-        let of_name = |connection: &&Arc<Http2>| *connection.name == *name;
-        let has_room = |connection: &&Arc<Http2>| connection.streams.load(Ordering::Acquire) < connection.limit();
-        let connection = all.iter().filter(of_name).find(has_room)?;
-        Some(Room::new(connection, endpoint, true))
-    }
-
-    /// Whether another connection may be made. One without requests, for another name, makes place for it.
-    fn has_place(&self, name: &str) -> bool {
-        let mut all = lock(&self.all);
-        if all.len() < MAX_CONNECTIONS {
-            return true;
+    fn of(&self, name: &str) -> Arc<OfName> {
+        let mut names = lock(&self.0);
+        if let Some(of_name) = names.get(name) {
+            return of_name.clone();
         }
-        let unused = |connection: &Arc<Http2>| connection.streams.load(Ordering::Acquire) == 0;
-        match all.iter().position(|connection| *connection.name != *name && unused(connection)) {
-            Some(place) => {
-                all.remove(place);
-                true
-            }
-            None => false,
-        }
+        let of_name = Arc::<OfName>::default();
+        names.insert(name.into(), of_name.clone());
+        of_name
     }
 
     /// Drops the connections that have ended, and those that no request has used for `idle_timeout`.
     pub fn sweep(&self, idle_timeout: Duration) {
-        let used = |connection: &Http2| {
-            connection.streams.load(Ordering::Acquire) > 0 || lock(&connection.idle).elapsed() <= idle_timeout
-        };
-        lock(&self.all).retain(|connection| connection.is_usable() && used(connection));
+        self.retain(|connection| connection.is_usable() && connection.idle().is_none_or(|idle| idle <= idle_timeout));
+    }
+
+    /// Drops the connections without requests that were not used for longest, until there are `size` of them.
+    fn shrink(&self, size: usize) {
+        let all: Vec<_> = lock(&self.0).values().flat_map(|of_name| lock(&of_name.all).clone()).collect();
+        let mut idle: Vec<_> = all.iter().filter_map(|connection| Some((connection.idle()?, connection))).collect();
+        idle.sort_by_key(|(idle, _)| *idle);
+        for (_, connection) in idle.iter().skip(size) {
+            connection.retire();
+        }
+        if idle.len() > size {
+            self.retain(Http2::is_usable);
+        }
+    }
+
+    fn retain(&self, kept: impl Fn(&Http2) -> bool) {
+        lock(&self.0).retain(|_, of_name| {
+            let mut all = lock(&of_name.all);
+            all.retain(|connection| kept(connection));
+            let is_used = !all.is_empty();
+            drop(all);
+            is_used || Arc::strong_count(of_name) > 1 // who waits for room
+        });
+    }
+}
+
+impl OfName {
+    fn take(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Option<Room> {
+        let mut all = lock(&self.all);
+        all.retain(|connection| connection.is_usable());
+        let has_room = |connection: &&Arc<Http2>| connection.streams.load(Ordering::Acquire) < connection.limit();
+        let connection = all.iter().find(has_room)?;
+        Some(Room::new(connection, (endpoint, self), true))
     }
 }
 
 /// The turn to connect.
 #[derive(Debug)]
-pub struct Turn<'a> {
-    all: &'a Multiplexed,
-    _turn: AsyncGuard<'a, ()>,
+pub struct Turn {
+    of_name: Arc<OfName>,
+    _turn: OwnedMutexGuard<()>,
 }
 
-impl Turn<'_> {
-    /// Adds a connection, and takes room on it.
+impl Turn {
+    /// Adds a connection, and takes room on it. As many connections without requests are kept as `endpoint` keeps idle ones,
+    /// whatever they are for: names may be the clients'.
     pub fn add(self, connection: Arc<Http2>, endpoint: &Arc<Endpoint>) -> Room {
-        let room = Room::new(&connection, endpoint, false);
-        lock(&self.all.all).push(connection);
-        self.all.freed.notify_waiters(); // there may be room for more than one
+        let room = Room::new(&connection, (endpoint, &self.of_name), false);
+        lock(&self.of_name.all).push(connection);
+        self.of_name.freed.notify_waiters(); // there may be room for more than one
+        if let Some(all) = &endpoint.http2 {
+            all.shrink(endpoint.transport.keepalive.size);
+        }
         room
     }
 }
@@ -263,17 +290,18 @@ impl Turn<'_> {
 pub struct Room {
     connection: Arc<Http2>,
     endpoint: Arc<Endpoint>,
+    of_name: Arc<OfName>,
     /// Whether the connection was used before.
     pub reused: bool,
 }
 
 impl Room {
-    fn new(connection: &Arc<Http2>, endpoint: &Arc<Endpoint>, reused: bool) -> Self {
+    fn new(connection: &Arc<Http2>, (endpoint, of_name): (&Arc<Endpoint>, &Arc<OfName>), reused: bool) -> Self {
         connection.streams.fetch_add(1, Ordering::AcqRel);
         if connection.sent.fetch_add(1, Ordering::Relaxed) + 1 >= endpoint.transport.keepalive.requests {
             connection.retire();
         }
-        Self { connection: connection.clone(), endpoint: endpoint.clone(), reused }
+        Self { connection: connection.clone(), endpoint: endpoint.clone(), of_name: of_name.clone(), reused }
     }
 
     /// Whose connection it is.
@@ -300,8 +328,9 @@ impl Drop for Room {
         if self.connection.streams.fetch_sub(1, Ordering::AcqRel) == 1 {
             *lock(&self.connection.idle) = Instant::now();
         }
-        if let Some(all) = &self.endpoint.http2 {
-            all.freed.notify_waiters();
-        }
+        self.of_name.freed.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Counters; they survive recompilation.
     pub stats: Arc<RouteStats>,
+    /// What is taken off the beginning of the path toward the upstream.
+    pub strip: Option<Arc<str>>,
     /// Deadlines toward upstreams that have none of their own.
     pub timeouts: Timeouts,
     /// Whether `Upgrade: websocket` is passed on.
@@ -49,8 +51,8 @@ impl Route {
         if !networks.is_empty() && !networks.iter().any(|network| network.contains(request.peer)) {
             return Some(Mismatch::Address);
         }
-        let satisfied = |expression: &&Expression| expression.matches(request.value(&expression.subject).as_deref());
-        expressions.iter().find(|expression| !satisfied(expression)).map(Mismatch::Expression)
+        let value = |subject: &_| request.value(subject);
+        expressions.iter().find(|expression| !expression.holds(&value)).map(Mismatch::Expression)
     }
 }
 
@@ -141,6 +143,7 @@ mod tests {
             methods,
             name: name.into(),
             stats: Arc::default(),
+            strip: None,
             timeouts: Timeouts::default(),
             websocket: false,
         })

@@ -52,6 +52,8 @@ pub enum StreamEnd {
     Closed,
     /// The client is not let in any more.
     Distrusted,
+    /// The endpoint is not one of the rule's any more.
+    Gone,
     /// Nothing moved for too long.
     Idle,
     /// There is no endpoint.
@@ -66,10 +68,11 @@ pub enum StreamEnd {
 
 impl StreamEnd {
     /// Every end, in declaration order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Broken,
         Self::Closed,
         Self::Distrusted,
+        Self::Gone,
         Self::Idle,
         Self::NoEndpoint,
         Self::NoRoute,
@@ -83,6 +86,7 @@ impl StreamEnd {
             Self::Broken => "broken",
             Self::Closed => "closed",
             Self::Distrusted => "distrusted",
+            Self::Gone => "gone",
             Self::Idle => "idle",
             Self::NoEndpoint => "no_endpoint",
             Self::NoRoute => "no_route",
@@ -94,7 +98,7 @@ impl StreamEnd {
     /// The status that nginx gives a stream (`ngx_stream_core_module`, `$status`).
     pub const fn status(self) -> u16 {
         match self {
-            Self::Broken | Self::Closed | Self::Idle => 200,
+            Self::Broken | Self::Closed | Self::Gone | Self::Idle => 200,
             Self::Distrusted => 403,
             Self::NoRoute | Self::Stopped => 500,
             Self::NoEndpoint | Self::Unreachable => 502,

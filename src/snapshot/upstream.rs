@@ -1,6 +1,7 @@
 //! Upstreams: where a route's requests can go.
 
 use std::cmp::Reverse;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -313,6 +314,12 @@ impl Backends {
     /// Whether any upstream that can be picked has an endpoint.
     pub fn is_usable(&self) -> bool {
         self.iter().any(|(upstream, weight)| weight > 0 && upstream.is_usable())
+    }
+
+    /// The addresses that can be picked.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let upstreams = self.iter().filter(|(_, weight)| *weight > 0).flat_map(|(upstream, _)| upstream.nodes());
+        upstreams.filter(|node| node.weight > 0).map(|node| node.endpoint.address)
     }
 
     /// The upstream whose turn it is, by weight; `None` where all weights are 0.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustls_pki_types::ServerName;
 
 use super::Inputs;
-use crate::model::{HostName, UpstreamTls, Validity};
+use crate::model::{HostName, UpstreamProtocol, UpstreamTls, Validity};
 
 /// The client's side of handshakes with endpoints, and all that it is made of. Two of the same `id` are equal.
 pub struct ClientTls {
@@ -20,6 +20,8 @@ pub struct ClientTls {
     pub id: [u8; 32],
     /// What it was made from.
     pub inputs: Inputs,
+    /// What is spoken inside.
+    pub protocol: UpstreamProtocol,
     /// What it was asked to be.
     pub settings: UpstreamTls,
     /// How long our certificate is valid, where there is one.

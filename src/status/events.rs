@@ -32,8 +32,9 @@ impl Events {
 
 /// The events for an object: why it is refused, in the first place, and every warning.
 fn events(report: &ObjectReport, written: &[api::Condition]) -> Vec<Event> {
-    let of = |effect: Effect| report.problems.iter().filter(move |problem| problem.effect == effect);
-    let told = of(Effect::Refused).take(1).chain(of(Effect::Warning));
+    let of =
+        |effects: &'static [Effect]| report.problems.iter().filter(move |problem| effects.contains(&problem.effect));
+    let told = of(&[Effect::Refused, Effect::RuleRefused]).take(1).chain(of(&[Effect::Warning]));
     told.filter_map(|problem| {
         let note = problem.invalid.to_string();
         // `Programmed` lists every problem.

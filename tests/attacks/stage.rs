@@ -68,6 +68,7 @@ impl Stage {
         let context = Context {
             class: "apisix".into(),
             controller: "apisix.apache.org/apisix-ingress-controller".into(),
+            stream_addresses: [].into(),
             stream_ports: Some(proxy.stream_ports()),
             tls: TlsContext::new().unwrap(),
         };
@@ -96,7 +97,8 @@ impl Stage {
         self.change([Change::Remove { source: SourceId::Kubernetes, kind, key }]);
     }
 
-    fn change(&self, changes: impl IntoIterator<Item = Change>) {
+    /// Takes in what a source tells.
+    pub(crate) fn change(&self, changes: impl IntoIterator<Item = Change>) {
         let (world, report) = &mut *self.state.lock().unwrap();
         world.apply(Change::Together(changes.into_iter().collect()));
         let now = UnixTime::now().as_secs().cast_signed();
@@ -130,6 +132,15 @@ impl Stage {
     pub(crate) fn conditions(&self, tls: &str) -> [(&'static str, bool); 3] {
         let report = self.report(Kind::ApisixTls, tls).unwrap();
         report.conditions().map(|condition| (condition.kind, condition.status))
+    }
+
+    /// What is wrong with anything, with the object in front.
+    pub(crate) fn all_problems(&self) -> Vec<String> {
+        let (_, report) = &*self.state.lock().unwrap();
+        let problems = report.objects.iter().flat_map(|(object, report)| {
+            report.problems.iter().map(move |problem| format!("{object}: {}", problem.invalid))
+        });
+        problems.collect()
     }
 
     fn report(&self, kind: Kind, name: &str) -> Option<ObjectReport> {

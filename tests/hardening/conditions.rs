@@ -1,6 +1,6 @@
 //! Conditions on bodies, and what the upstream receives of a body that was looked into.
 
-use portcullis::model::{BodyArgument, Conditions, Expression, Subject, Test};
+use portcullis::model::{BodyArgument, Comparison, Conditions, Expression, Subject, Test};
 use portcullis::snapshot::Route;
 
 use crate::range::exchange;
@@ -10,10 +10,10 @@ use crate::scene::{Scene, config, endpoint, route, settings};
 /// A route for bodies whose `kind` is `a`, and one for those where it is none of `a` and `b`.
 async fn scene() -> (Scene, Recorder) {
     let upstream = Recorder::new(OK).await;
-    let kind = |text: &str, negated| Expression {
-        negated,
-        subject: Subject::Body(BodyArgument::parse("kind").unwrap()),
-        test: Test::In([text.into(), "b".into()].into()),
+    let kind = |text: &str, negated| {
+        let subject = Subject::Body(BodyArgument::parse("kind").unwrap());
+        let test = Test::In([text.into(), "b".into()].into());
+        Expression::Comparison(Comparison { negated, subject, test })
     };
     let with = |expression| Route {
         conditions: Conditions { expressions: [expression].into(), ..Conditions::default() }.into(),

@@ -34,13 +34,16 @@ async fn a_head_has_one_reading() {
     refused(&cases.map(|request| (400, request))).await;
 }
 
-/// HTTP/2 is agreed upon by ALPN.
+/// In TLS, HTTP/2 is agreed upon by ALPN; and half a preface is none.
 #[tokio::test]
 async fn the_preface_of_http2_ends_a_connection_of_http1() {
     let range = Range::new(OK).await;
-    for way in [Way::Plaintext, Way::Tls] {
-        assert_eq!(range.send(way, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await, "");
+    assert_eq!(range.send(Way::Tls, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await, "");
+    for other in ["PRI * HTTP/2.0\r\n\r\nSM\r\nHost: h.test\r\n\r\n", "PRI * HTTP/2.0\r\nHost: h.test\r\n\r\n"] {
+        let answer = range.send(Way::Plaintext, other.as_bytes()).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{other:?} -> {answer}");
     }
+    assert_eq!(range.upstream.connections(), 0);
 }
 
 #[tokio::test]

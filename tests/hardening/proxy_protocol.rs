@@ -54,6 +54,29 @@ async fn the_client_is_the_one_that_the_header_names() {
 }
 
 #[tokio::test]
+async fn a_client_that_a_trusted_balancer_does_not_name_is_not_believed() {
+    let mut range = Range::with(OK, |settings| {
+        announced(settings);
+        settings.trusted_addresses = vec![Network::parse("127.0.0.0/8").unwrap()];
+    })
+    .await;
+    let forwarded = b"GET / HTTP/1.1\r\nHost: h.test\r\nX-Forwarded-For: 192.0.2.7\r\nConnection: close\r\n\r\n";
+    let unix_socket = [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[0x21, 0x31, 0, 216], &[0; 216]].concat();
+    for (header, client) in [
+        (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
+        (unix_socket, "127.0.0.1"),
+        (version_2(0x20), "192.0.2.7"), // the balancer's own connection
+        (b"PROXY TCP4 127.0.0.9 10.0.0.1 12345 443\r\n".to_vec(), "192.0.2.7"), // one balancer behind another
+    ] {
+        let stream = TcpStream::connect(range.scene.others[0]).await.unwrap();
+        let answer = exchange(stream, &[&header[..], forwarded].concat()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{header:?} -> {answer}");
+        let received = range.upstream.next().await;
+        assert!(received.contains(&format!("\r\nx-real-ip: {client}\r\n")), "{header:?} -> {received}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_without_a_good_header_is_closed() {
     let limit = Duration::from_millis(200);
     let range = Range::with(OK, |settings| {

@@ -19,11 +19,21 @@ pub(crate) struct Range {
     pub(crate) upstream: Recorder,
 }
 
+/// A connection of bytes.
+pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Bytes for S {}
+
 /// How a client connects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Way {
     Plaintext,
     Tls,
+}
+
+impl Way {
+    /// What is served on a plaintext listener is held to what is served over TLS.
+    pub(crate) const BOTH: [Self; 2] = [Self::Plaintext, Self::Tls];
 }
 
 impl Range {
@@ -40,6 +50,18 @@ impl Range {
         change(&mut settings);
         let config = config().tls(HOST, Policy::Open).route("any", route(&[endpoint(upstream.address)]));
         Self { scene: config.start_with(settings), upstream }
+    }
+
+    /// A connection for HTTP/2, which has not begun yet.
+    pub(crate) async fn http2(&self, way: Way) -> Box<dyn Bytes> {
+        match way {
+            Way::Plaintext => {
+                let stream = TcpStream::connect(self.scene.http).await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                Box::new(stream)
+            }
+            Way::Tls => Box::new(tls(self.scene.https, HOST, tls_config("h2", None)).await.unwrap()),
+        }
     }
 
     /// Sends `bytes` on a new connection and reads until the proxy closes it.

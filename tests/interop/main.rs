@@ -3,6 +3,9 @@
 //!
 //! Beside them: h2spec, slowhttptest, libraries for WebSockets and gRPC as clients and upstreams, and nginx and go-httpbin as upstreams.
 //!
+//! And systems as public documents build them, each in a network of its own, with the documents' own commands, files and scripts; two
+//! gateways on one etcd. These need root.
+//!
 //! Not part of plain `cargo test`, because it needs the clients: curl, Go, Python, Node, a JDK and `gnutls-cli`. `e2e/run` installs
 //! them and runs `cargo test --test interop`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -27,8 +30,13 @@ mod stage;
 mod upstream;
 
 mod bench;
+mod gateways;
 mod grpc;
 mod h2spec;
+mod machine;
+mod seed_000;
+mod seed_001;
+mod seed_003;
 mod slowhttptest;
 mod upstreams;
 mod websocket;

@@ -50,6 +50,7 @@ async fn control(
     let context = Context {
         class: "apisix".into(),
         controller: "ours".into(),
+        stream_addresses: [].into(),
         stream_ports: None,
         tls: TlsContext::new().unwrap(),
     };

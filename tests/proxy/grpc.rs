@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use portcullis::model::Invalid;
-use portcullis::snapshot::{Endpoint, Policy, Transport};
+use portcullis::model::{ActiveCheck, Criteria, HealthCheck, Invalid, Thresholds, Timeouts};
+use portcullis::snapshot::{Backends, CheckId, Endpoint, Node, Policy, Route, Transport, Upstream, Watched};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -463,9 +463,58 @@ async fn our_own_answers_are_statuses_of_grpc() {
         assert_eq!(answer.headers["grpc-message"], message, "{path}");
         assert_eq!(answer.headers["content-type"], "application/grpc", "{path}");
         // Who does not speak gRPC is answered as ever.
-        let mut client = Connection::secure(scene.https, "h2", host, None).await;
-        assert_eq!(client.get(host, path).await.status, status, "{path}");
+        for (alpn, kind) in [("h2", "application/grpc-web"), ("http/1.1", "application/grpc")] {
+            let mut client = Connection::secure(scene.https, alpn, host, None).await;
+            let request = client.request("POST", host, path).header("content-type", kind).body(text("x")).unwrap();
+            let answer = self::answer(client.send(request).await.unwrap()).await;
+            assert_eq!((answer.status.as_u16(), answer.headers.get("grpc-status")), (status, None), "{path} {kind}");
+        }
     }
+}
+
+/// Requests that wait for room wait for others, and not for the endpoint.
+#[tokio::test]
+async fn an_endpoint_without_room_is_not_taken_for_a_bad_one() {
+    let go = Arc::new(Semaphore::new(0));
+    let (entered, mut entries) = mpsc::unbounded_channel();
+    let held = go.clone();
+    let (upstream, _) = serve(1, move |_| {
+        let (held, entered) = (held.clone(), entered.clone());
+        async move {
+            entered.send(()).unwrap();
+            held.acquire().await.unwrap().forget();
+            Response::new(text("hello"))
+        }
+    })
+    .await;
+    let endpoint = endpoint(upstream);
+    let thresholds = Thresholds { http_failures: 1, successes: 1, tcp_failures: 1, timeouts: 1 };
+    let passive = Some(Criteria { thresholds, ..Criteria::passive() });
+    let check = Arc::new(HealthCheck { active: ActiveCheck::default(), passive });
+    let id = CheckId { check, host: None, tls: None, upstream: "ns/full:80".into() };
+    let mut watched = Watched::new(&id, None);
+    let target = watched.watch(&endpoint, HeaderValue::from_static("full.test"), None);
+    let to = |connect| {
+        let node = Node { health: Some(target.clone()), ..endpoint.clone().into() };
+        let mut upstream = Upstream::new("ns/full:80".into(), [node]);
+        upstream.timeouts = Some(Timeouts { connect, ..Timeouts::default() });
+        Route { backends: Backends::new([(upstream, 1)]), ..route(&[]) }
+    };
+    let scene = config().route("full.test", to(PATIENCE)).start();
+    let ask = |address| async move { Connection::plain(address).await.get("full.test", "/").await.status };
+    let held: Vec<_> = (0..64).map(|_| tokio::spawn(ask(scene.http))).collect();
+    for _ in 0..64 {
+        tokio::time::timeout(PATIENCE, entries.recv()).await.expect("all are served at once").unwrap();
+    }
+    scene.publish(config().route("full.test", to(Duration::from_millis(100))));
+    assert_eq!(ask(scene.http).await, 503);
+    assert!(target.is_healthy());
+    assert_eq!(scene.metric("portcullis_upstream_connect_failures_total"), 0);
+    go.add_permits(65);
+    for request in held {
+        assert_eq!(request.await.unwrap(), 200);
+    }
+    assert_eq!(ask(scene.http).await, 200);
 }
 
 /// Class O, with connections that many requests use at once.

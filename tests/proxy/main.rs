@@ -27,7 +27,9 @@ mod seen;
 #[path = "../attacks/stage.rs"]
 #[expect(dead_code, reason = "shared with the attacks, which use more of it")]
 mod stage;
+mod store;
 mod stream;
+mod stream_upstream;
 mod streaming;
 mod tls_upstream;
 mod upstream;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use portcullis::explain::Question;
-use portcullis::model::{Conditions, Expression, Methods, Network, Number, Pattern, Subject, Test, Variable};
+use portcullis::model::{
+    Comparison, Conditions, Expression, Methods, Network, Number, Pattern, Subject, Test, Variable,
+};
 use portcullis::snapshot::{Policy, Route};
 
 use crate::client::{Connection, answer};
@@ -16,7 +18,10 @@ fn text_of(text: &str) -> Arc<str> {
 }
 
 fn when(negated: bool, subject: Subject, test: Test) -> Conditions {
-    Conditions { expressions: [Expression { negated, subject, test }].into(), networks: [].into() }
+    Conditions {
+        expressions: [Expression::Comparison(Comparison { negated, subject, test })].into(),
+        networks: [].into(),
+    }
 }
 
 fn from(block: &str) -> Conditions {

@@ -45,6 +45,7 @@ pub(crate) fn route(endpoints: &[Arc<Endpoint>]) -> Route {
         methods: Methods::ANY,
         name: "default/test/rule".into(),
         stats: Arc::default(),
+        strip: None,
         timeouts: Timeouts::default(),
         websocket: false,
     }

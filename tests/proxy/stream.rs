@@ -430,6 +430,22 @@ async fn there_is_a_limit_to_clients_of_udp() {
     assert_eq!(stage.scene.metric("portcullis_streams_total{carrier=\"udp\",end=\"idle\"}"), 1);
 }
 
+#[tokio::test]
+async fn a_client_that_never_pauses_leaves_an_endpoint_that_is_gone() {
+    let (old, new) = (udp_echo().await, udp_echo().await);
+    let stage = Stage::new(|| upstream(&[old]), config());
+    let client = udp_client(stage.udp).await;
+    let before = answered(&client, "hello").await;
+    stage.publish(|| upstream(&[new, old]), config());
+    assert_eq!(answered(&client, "still").await, before, "its endpoint is one of several now");
+    stage.publish(|| upstream(&[new]), config());
+    stage.scene.metric_becomes("portcullis_streams_total{carrier=\"udp\",end=\"gone\"}", 1).await;
+    assert_ne!(answered(&client, "hello").await, before);
+    stage.scene.access.with(&["UDP 200", &format!("{old} gone")]).await;
+    stage.scene.publish(config());
+    stage.scene.metric_becomes("portcullis_streams_total{carrier=\"udp\",end=\"gone\"}", 2).await;
+}
+
 /// Anyone can send datagrams in the name of another.
 #[tokio::test]
 async fn datagrams_take_no_places_from_the_connections_of_their_source() {

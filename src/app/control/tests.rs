@@ -29,6 +29,7 @@ impl Bench {
         let context = Context {
             class: "apisix".into(),
             controller: "ours".into(),
+            stream_addresses: BTreeSet::new(),
             stream_ports: None,
             tls: TlsContext::new().unwrap(),
         };
@@ -162,6 +163,7 @@ fn external(name: &str) -> Change {
         name: "rule".into(),
         paths: vec![PathPattern::parse("/*").unwrap()],
         priority: 0,
+        strip: None,
         timeouts: None,
         upstreams: vec![],
         websocket: false,

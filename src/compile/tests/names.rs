@@ -105,7 +105,7 @@ fn a_node_keeps_its_name_for_the_host() {
 /// A route to the ApisixUpstream `u` with these nodes.
 fn external(nodes: Vec<ExternalNode>) -> Bench {
     let mut bench = Bench::new();
-    let upstreams = vec![UpstreamRef { name: "u".into(), weight: 1 }];
+    let upstreams = vec![UpstreamRef { field: "spec.http[0].upstreams[0].name".into(), name: "u".into(), weight: 1 }];
     bench.put("r", route(1, vec![Rule { upstreams, ..rule("a", "a.example", "/*", &[]) }]));
     bench.put("u", with_nodes(None, nodes)).compile();
     bench
@@ -118,11 +118,11 @@ fn with_nodes(class: Option<&str>, nodes: Vec<ExternalNode>) -> Object {
 }
 
 fn domain(name: &str, port: Option<u16>, weight: u32) -> ExternalNode {
-    ExternalNode { name: ExternalName::Domain(name.into()), port, weight }
+    ExternalNode { name: ExternalName::Domain(name.into()), port, priority: 0, weight }
 }
 
 fn of_service(name: &str) -> ExternalNode {
-    ExternalNode { name: ExternalName::Service(name.into()), port: None, weight: 1 }
+    ExternalNode { name: ExternalName::Service(name.into()), port: None, priority: 0, weight: 1 }
 }
 
 /// Address, name and weight of each node of the only route.
@@ -186,7 +186,7 @@ fn an_upstream_that_cannot_be_used_is_named_on_the_route() {
         assert_eq!(bench.route_problems(), [(Effect::Unresolved, expected)]);
         assert_eq!(nodes(bench), []);
     };
-    says(&bench, "has no externalNodes");
+    says(&bench, "has no nodes of its own");
     bench.put("u", with_nodes(None, vec![of_service("x")])).compile();
     says(&bench, "has no external node that can be resolved; its own conditions say why");
     bench.put("u", with_nodes(Some("theirs"), vec![domain("192.0.2.7", None, 1)])).compile();
@@ -203,7 +203,7 @@ fn an_upstream_that_cannot_be_used_is_named_on_the_route() {
 #[test]
 fn backends_and_upstreams_share_the_requests() {
     let mut bench = Bench::new();
-    let upstreams = vec![UpstreamRef { name: "u".into(), weight: 1 }];
+    let upstreams = vec![UpstreamRef { field: "spec.http[0].upstreams[0].name".into(), name: "u".into(), weight: 1 }];
     bench.put("r", route(1, vec![Rule { upstreams, ..rule("a", "a.example", "/*", &[("s", 3)]) }]));
     bench.put("s", service(ServiceAddress::Headless)).put("s1", slice("s", &[1]));
     bench.put("u", with_nodes(None, vec![domain("192.0.2.7", None, 1)])).compile();

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use http::{HeaderMap, HeaderValue};
 
 use super::*;
-use crate::model::{Conditions, Expression, Network, Pattern, Subject, Test, Variable};
+use crate::model::{Comparison, Conditions, Expression, Network, Pattern, Subject, Test, Variable};
 use crate::snapshot::RequestFacts;
 
 /// Numbers that look random and are the same in every run (xorshift64, Marsaglia 2003).
@@ -101,7 +101,7 @@ impl Condition {
                 (Subject::Variable(Variable::Scheme), Test::Matches(pattern), !yes)
             }
         };
-        expressions.push(Expression { negated, subject, test });
+        expressions.push(Expression::Comparison(Comparison { negated, subject, test }));
     }
 
     fn holds(self, asked: &Asked) -> bool {

@@ -89,12 +89,27 @@ fn a_port_that_is_not_opened_is_named_and_not_served() {
     ];
     assert_eq!(problems.len(), expected.len(), "{problems:?}");
     for ((effect, reason, message), (wanted, begin, option)) in problems.iter().zip(expected) {
-        assert_eq!((*effect, *reason), (Effect::Refused, wanted));
+        assert_eq!((*effect, *reason), (Effect::RuleRefused, wanted));
         assert!(message.starts_with(begin) && message.contains(option), "{message}");
     }
     assert_eq!(bench.snapshot.dump().streams.len(), 1);
     let accepted = &bench.report.objects.values().next().unwrap().conditions()[0];
     assert_eq!((accepted.kind, accepted.status, accepted.reason), ("Accepted", false, "Unsupported"));
+}
+
+#[test]
+fn a_rule_that_leads_back_to_us_is_not_served() {
+    let mut bench = bench();
+    bench.context.stream_addresses = [(Protocol::Tcp, ([10, 0, 0, 2], 8080).into())].into();
+    bench.put("r", streams(1, &[(Protocol::Tcp, 9100, None)])).compile();
+    assert_eq!(bench.problems(Kind::ApisixRoute, "r"), []);
+    bench.put("s1", slice("s", &[1, 2])).compile();
+    let [(effect, _, message)] = &bench.problems(Kind::ApisixRoute, "r")[..] else { panic!("one problem") };
+    assert_eq!(*effect, Effect::Unresolved);
+    let expected =
+        "spec.stream[0].backend.serviceName: an endpoint of ns/s:http, TCP 10.0.0.2:8080, is this proxy itself";
+    assert!(message.starts_with(expected), "{message}");
+    assert!(bench.snapshot.streams.tcp(9100).unwrap().backends.pick().is_none());
 }
 
 #[test]

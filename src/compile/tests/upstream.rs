@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    ActiveCheck, HealthCheck, Keepalive, PassHost, ServiceSettings, SettingsByPort, Sign, Timeouts, UpstreamSettings,
+    ActiveCheck, CheckKind, HealthCheck, Keepalive, PassHost, ServiceSettings, SettingsByPort, Sign, Timeouts,
+    UpstreamSettings,
 };
 use crate::snapshot::Host;
 
@@ -131,6 +132,25 @@ fn routes_share_the_health_of_endpoints_and_compilations_keep_it() {
     assert_eq!(bench.snapshot.carried.health.len(), 1);
     bench.remove(Kind::ApisixUpstream, "s").compile();
     assert!(bench.snapshot.carried.health.is_empty());
+}
+
+#[test]
+fn a_strict_check_without_authorities_is_named() {
+    let mut bench = bench(rule("x", "a.example", "/*", &[("s", 1)]));
+    let check = |verify| {
+        let active = ActiveCheck { kind: CheckKind::Https { verify }, ..ActiveCheck::default() };
+        let health = Some(Arc::new(HealthCheck { active, passive: None }));
+        upstream(None, Ok(UpstreamSettings { health, ..UpstreamSettings::default() }))
+    };
+    // The bench's system has no authorities.
+    bench.put("s", check(true)).compile();
+    assert!(backend(&bench).is_none());
+    let [(effect, reason, message)] = &bench.problems(Kind::ApisixUpstream, "s")[..] else { panic!("one problem") };
+    assert_eq!((*effect, *reason), (Effect::Refused, Reason::InvalidCaCertificate));
+    assert!(message.starts_with("spec.healthCheck.active.strictTLS: there is no authority"), "{message}");
+    bench.put("s", check(false)).compile();
+    assert!(backend(&bench).is_some());
+    assert_eq!(bench.problems(Kind::ApisixUpstream, "s"), []);
 }
 
 #[test]

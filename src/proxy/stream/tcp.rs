@@ -7,13 +7,15 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::client;
 use tokio_rustls::server::TlsStream;
 
 use super::session::Session;
+use crate::model::HostName;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::error::ProxyError;
 use crate::proxy::{connect, tunnel};
-use crate::snapshot::{Carrier, StreamEnd, StreamRoute, Upstream};
+use crate::snapshot::{Carrier, Endpoint, StreamEnd, StreamRoute, Upstream};
 
 /// Serves a connection of a listener for plain TCP streams.
 pub(in crate::proxy) async fn serve_tcp(mut stream: TcpStream, port: u16, downstream: Arc<Downstream>) {
@@ -56,17 +58,45 @@ where
             return StreamEnd::Unreachable;
         }
     };
-    break_off_when_dropped(&next_hop, true);
+    break_off_when_dropped(next_hop.socket(), true);
     let idle = timeouts.read.max(timeouts.send);
-    match tunnel::run(stream, &mut next_hop, idle, &mut session.moved).await {
+    let carried = match &mut next_hop {
+        NextHop::Plain(next_hop) => tunnel::run(stream, next_hop, idle, &mut session.moved).await,
+        NextHop::Secure(next_hop) => Box::pin(tunnel::run(stream, next_hop, idle, &mut session.moved)).await,
+    };
+    match carried {
         Ok(()) => {
-            break_off_when_dropped(&next_hop, false);
+            break_off_when_dropped(next_hop.socket(), false);
             StreamEnd::Closed
         }
         Err(error) if error.kind() == io::ErrorKind::TimedOut => StreamEnd::Idle,
         Err(error) => {
             tracing::debug!(peer = %session.downstream.peer, "the stream broke off: {error}");
             StreamEnd::Broken
+        }
+    }
+}
+
+/// A connection to an endpoint.
+enum NextHop {
+    Plain(TcpStream),
+    Secure(Box<client::TlsStream<TcpStream>>),
+}
+
+impl NextHop {
+    /// Connects to `endpoint`, for a client that named `sni`.
+    async fn connect(endpoint: &Endpoint, sni: Option<&HostName>) -> Result<Self, ProxyError> {
+        let stream = connect::tcp(endpoint).await?;
+        match &endpoint.transport.tls {
+            None => Ok(Self::Plain(stream)),
+            Some(secure) => Ok(Self::Secure(Box::new(connect::tls(endpoint, secure, sni, stream).await?.0))),
+        }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Secure(stream) => stream.get_ref().0,
         }
     }
 }
@@ -80,12 +110,14 @@ async fn connect(
     upstream: &Upstream,
     first: usize,
     within: Duration,
-) -> Result<TcpStream, ProxyError> {
-    let shared = session.downstream.shared().clone();
+) -> Result<NextHop, ProxyError> {
+    let downstream = session.downstream.clone();
+    let sni = downstream.tls.as_ref().map(|tls| &tls.sni);
     let mut last = ProxyError::NoEndpoint;
     for node in upstream.from(first) {
         session.tries(upstream, node);
-        let connected = connect::counted(connect::tcp(&node.endpoint), within, &shared.metrics).await;
+        let connecting = NextHop::connect(&node.endpoint, sni);
+        let connected = connect::counted(Box::pin(connecting), within, &downstream.shared().metrics).await;
         session.reached(connected.as_ref().map(|_| ()));
         match connected {
             Ok(stream) => return Ok(stream),

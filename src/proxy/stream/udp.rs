@@ -1,7 +1,7 @@
 //! UDP: a client's datagrams go to one endpoint, through a socket of their own, so that the answers find their way back.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -47,12 +47,15 @@ pub(in crate::proxy) struct UdpListener {
 #[derive(Debug)]
 struct Flow {
     born: Instant,
+    endpoint: SocketAddr,
+    /// Told when it is not one of the rule's any more.
+    gone: Notify,
     /// How long it may be silent.
     idle: Duration,
     /// Milliseconds from `born` to the last datagram, in either direction.
     last: AtomicU64,
     received: AtomicU64,
-    /// Connected to the endpoint.
+    /// Connected to it.
     socket: UdpSocket,
 }
 
@@ -81,6 +84,7 @@ impl UdpListener {
         let mut tasks = JoinSet::new();
         let mut datagram = vec![0; DATAGRAM].into_boxed_slice();
         let mut open = true;
+        let mut published = shared.current.published();
         while open || !tasks.is_empty() {
             tokio::select! {
                 biased;
@@ -90,6 +94,7 @@ impl UdpListener {
                     // A panic does not say whose: the one whose task has let go of it.
                     Err(_) => flows.retain(|_, flow| Arc::strong_count(flow) > 1),
                 },
+                Ok(()) = published.changed() => self.leave_gone(&flows, &shared),
                 received = self.socket.recv_from(&mut datagram) => {
                     let (length, peer) = match received {
                         Ok(received) => received,
@@ -110,6 +115,16 @@ impl UdpListener {
                     }
                 }
             }
+        }
+    }
+
+    /// Ends the sessions with endpoints that a new snapshot does not lead to: a client that never pauses would stay.
+    fn leave_gone(&self, flows: &HashMap<SocketAddr, Arc<Flow>>, shared: &Shared) {
+        let current = shared.current.load();
+        let route = current.streams.udp(self.address.port());
+        let served: HashSet<_> = route.iter().flat_map(|route| route.backends.addresses()).collect();
+        for flow in flows.values().filter(|flow| !served.contains(&flow.endpoint)) {
+            flow.gone.notify_one();
         }
     }
 
@@ -158,7 +173,7 @@ impl UdpListener {
         match connected(node.endpoint.address) {
             Ok(socket) => {
                 let timeouts = upstream.timeouts.unwrap_or_default();
-                Some((Arc::new(Flow::new(socket, timeouts.read.max(timeouts.send))), session))
+                Some((Arc::new(Flow::new(node.endpoint.address, socket, timeouts.read.max(timeouts.send))), session))
             }
             Err(error) => {
                 session.end = StreamEnd::Unreachable;
@@ -182,8 +197,9 @@ fn connected(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 impl Flow {
-    fn new(socket: UdpSocket, idle: Duration) -> Self {
-        Self { born: Instant::now(), idle, last: AtomicU64::new(0), received: AtomicU64::new(0), socket }
+    fn new(endpoint: SocketAddr, socket: UdpSocket, idle: Duration) -> Self {
+        let (last, received) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { born: Instant::now(), endpoint, gone: Notify::new(), idle, last, received, socket }
     }
 
     /// Sends what the client sent.
@@ -244,6 +260,7 @@ async fn answer(listener: Arc<UdpSocket>, peer: SocketAddr, flow: Arc<Flow>, mut
                 stopping = true;
                 idle = idle.min(shared.settings.drain_idle);
             }
+            () = flow.gone.notified() => break StreamEnd::Gone,
             ready = flow.socket.ready(Interest::READABLE | Interest::ERROR) => {
                 // An error is word from the network that a datagram did not arrive.
                 if ready.is_ok_and(Ready::is_error) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::HostName;
 
 /// A domain name in lower case, or an IP address. A final dot is kept: without one the search list applies.
-pub(super) fn domain(text: &str) -> Result<Arc<str>, String> {
+pub(in crate::source) fn domain(text: &str) -> Result<Arc<str>, String> {
     if text.parse::<IpAddr>().is_ok() {
         return Ok(text.into());
     }

@@ -9,7 +9,7 @@ use serde_path_to_error::Segment;
 use crate::model::Invalid;
 
 /// Reads `json`, which is found at `field` of its object.
-pub(super) fn read<T: DeserializeOwned>(json: Value, field: &str) -> Result<T, Invalid> {
+pub(in crate::source) fn read<T: DeserializeOwned>(json: Value, field: &str) -> Result<T, Invalid> {
     serde_path_to_error::deserialize(json).map_err(|error| {
         let mut path = field.to_owned();
         for segment in error.path() {

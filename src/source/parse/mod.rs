@@ -1,15 +1,15 @@
 //! Kubernetes objects to the model: pure functions, shared by every source that speaks Kubernetes' kinds.
 
 mod data;
-mod domain;
+pub(super) mod domain;
 mod duration;
 mod endpoint_slice;
 mod ingress_class;
-mod json;
-mod route;
-mod service;
-mod tls;
-mod upstream;
+pub(super) mod json;
+pub(super) mod route;
+pub(super) mod service;
+pub(super) mod tls;
+pub(super) mod upstream;
 mod weight;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

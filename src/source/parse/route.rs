@@ -3,7 +3,7 @@
 //! What this version does not serve refuses the whole object: a route without the plugin that protects it, or without the
 //! expression that narrows it, is worse than none.
 
-mod expressions;
+pub(in crate::source) mod expressions;
 mod stream;
 
 use std::collections::BTreeSet;
@@ -108,6 +108,7 @@ fn rule(rule: HttpRule, field: &str) -> Result<Rule, Invalid> {
         name: name.into(),
         paths,
         priority: priority.unwrap_or(0),
+        strip: None,
         timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
         upstreams,
         websocket: websocket.unwrap_or(false),
@@ -164,7 +165,7 @@ fn request_match(matches: HttpMatch, field: &str) -> Result<Match, Invalid> {
 }
 
 /// Parses every element of a list that must not be empty.
-fn each<S, T>(
+pub(in crate::source) fn each<S, T>(
     list: &[S],
     field: &str,
     instead: &str,
@@ -224,7 +225,8 @@ fn upstream_refs(upstreams: Vec<api::UpstreamRef>, list: &str) -> Result<Vec<Ups
         if !names.insert(name.clone()) {
             return Err(Invalid::spec(format!("{field}.name"), format!("`{name}` is in the list already")));
         }
-        refs.push(UpstreamRef { name, weight: weight::weight(weight, &field)? });
+        let weight = weight::weight(weight, &field)?;
+        refs.push(UpstreamRef { field: format!("{field}.name").into(), name, weight });
     }
     Ok(refs)
 }

@@ -50,7 +50,7 @@ pub(super) fn protocol(protocol: Option<&str>) -> Option<Protocol> {
 }
 
 /// A port's number.
-pub(super) fn number(port: Option<i64>, field: String) -> Result<u16, Invalid> {
+pub(in crate::source) fn number(port: Option<i64>, field: String) -> Result<u16, Invalid> {
     let valid = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
     valid.ok_or_else(|| Invalid::spec(field, "must be between 1 and 65535"))
 }

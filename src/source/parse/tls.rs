@@ -1,7 +1,7 @@
 //! ApisixTls to [`TlsHost`]. Each part is read on its own: hosts that were claimed must be refused, not forgotten, when
 //! another part cannot be honoured.
 
-mod client;
+pub(in crate::source) mod client;
 mod failure;
 mod forward;
 mod identity;
@@ -139,7 +139,7 @@ fn choice<T: Copy>(text: Option<&str>, field: &str, choices: &[(&str, T)]) -> Re
 }
 
 /// Refuses lists that are longer than the schema allows: manifests are not checked by it.
-fn at_most(count: usize, limit: usize, field: &str) -> Result<(), Invalid> {
+pub(in crate::source) fn at_most(count: usize, limit: usize, field: &str) -> Result<(), Invalid> {
     if count > limit {
         return Err(Invalid::spec(field, format!("holds {count} values; {limit} are the most")));
     }

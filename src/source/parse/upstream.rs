@@ -3,10 +3,10 @@
 //! What this version does not serve refuses the whole object, and with it the backends that it speaks for: a Service that
 //! is to be reached by TLS must not be sent plain text.
 
-mod balancer;
-mod health;
+pub(in crate::source) mod balancer;
+pub(in crate::source) mod health;
 mod nodes;
-mod tls;
+pub(in crate::source) mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ fn by_port(spec: Value, namespace: &str) -> Result<SettingsByPort, Invalid> {
 
 /// The settings of a port: it takes from the object what APISIX's controller 2.x takes, where it has none of its own.
 fn over(port: api::UpstreamSettings, object: &api::UpstreamSettings) -> api::UpstreamSettings {
-    let is_secure = matches!(port.scheme.as_deref(), Some("https" | "grpcs" | "h2"));
+    let is_secure = matches!(port.scheme.as_deref(), Some("https" | "grpcs" | "h2" | "tls"));
     api::UpstreamSettings {
         discovery: port.discovery.or_else(|| object.discovery.clone()),
         health_check: port.health_check.or_else(|| object.health_check.clone()),
@@ -89,7 +89,7 @@ fn read(settings: api::UpstreamSettings, namespace: &str, field: &str) -> Result
     for (name, value) in [("discovery", discovery), ("subsets", subsets)] {
         refuse(field, name, value.as_ref())?;
     }
-    let (http2, tls) = tls::read(scheme.as_deref().unwrap_or_default(), tls_secret, tls_verify, namespace, field)?;
+    let (protocol, tls) = tls::read(scheme.as_deref().unwrap_or_default(), tls_secret, tls_verify, namespace, field)?;
     let retries = match retries {
         None => None,
         Some(retries) => Some(
@@ -104,8 +104,8 @@ fn read(settings: api::UpstreamSettings, namespace: &str, field: &str) -> Result
             Some(check) => Some(Arc::new(health::read(check, &format!("{field}.healthCheck"))?)),
         },
         host: host(pass_host.as_deref().unwrap_or_default(), upstream_host.as_deref().unwrap_or_default(), field)?,
-        http2,
         keepalive: Keepalive::default(),
+        protocol,
         retries,
         retry_timeout: None,
         timeouts: timeouts(timeout, &format!("{field}.timeout"))?,
@@ -122,7 +122,8 @@ fn refuse(field: &str, name: &str, value: Option<&Value>) -> Result<(), Invalid>
     }
 }
 
-fn host(pass: &str, rewrite: &str, field: &str) -> Result<PassHost, Invalid> {
+/// The `Host` that is sent.
+pub(in crate::source) fn host(pass: &str, rewrite: &str, field: &str) -> Result<PassHost, Invalid> {
     match pass {
         "" | "pass" => Ok(PassHost::Pass),
         "node" => Ok(PassHost::Node),
@@ -225,7 +226,7 @@ mod tests {
                 Reason::InvalidSpec,
             ),
             (
-                json!({"portLevelSettings": [{"port": 80, "scheme": "tcp"}]}),
+                json!({"portLevelSettings": [{"port": 80, "scheme": "kafka"}]}),
                 "spec.portLevelSettings[0].scheme",
                 Reason::Unsupported,
             ),

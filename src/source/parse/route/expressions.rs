@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::no_regex;
 use crate::api;
-use crate::model::{BodyArgument, Expression, Invalid, Number, Pattern, Subject, Test, Variable};
+use crate::model::{BodyArgument, Comparison, Expression, Invalid, Number, Pattern, Subject, Test, Variable};
 
 /// Conditions of a rule that have a regular expression: each may take [`Pattern::MAX_SIZE`].
 const MAX_PATTERNS: usize = 64;
@@ -29,12 +29,19 @@ const OPERATORS: [&str; 12] = [
 pub(super) fn expressions(list: Vec<api::Expression>, field: &str) -> Result<Box<[Expression]>, Invalid> {
     let read = |(index, one)| expression(one, &format!("{field}[{index}]"));
     let expressions: Box<[_]> = list.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
-    let patterns = expressions.iter().filter(|one| matches!(one.test, Test::Matches(_))).count();
+    at_most_patterns(&expressions, field)?;
+    Ok(expressions)
+}
+
+/// Refuses conditions that would take too much memory.
+pub(in crate::source) fn at_most_patterns(expressions: &[Expression], field: &str) -> Result<(), Invalid> {
+    let comparisons = expressions.iter().flat_map(Expression::comparisons);
+    let patterns = comparisons.filter(|one| matches!(one.test, Test::Matches(_))).count();
     if patterns > MAX_PATTERNS {
         let message = format!("holds {patterns} regular expressions; {MAX_PATTERNS} are the most");
         return Err(Invalid::spec(field, message));
     }
-    Ok(expressions)
+    Ok(())
 }
 
 fn expression(expression: api::Expression, field: &str) -> Result<Expression, Invalid> {
@@ -50,7 +57,7 @@ fn expression(expression: api::Expression, field: &str) -> Result<Expression, In
         "In" | "NotIn" => (one_of(set, value.as_deref(), &op, field)?, op == "NotIn"),
         _ => comparison(&op, set, value, field)?,
     };
-    Ok(Expression { negated, subject, test })
+    Ok(Expression::Comparison(Comparison { negated, subject, test }))
 }
 
 fn one_of(set: Option<Vec<String>>, value: Option<&str>, op: &str, field: &str) -> Result<Test, Invalid> {
@@ -71,12 +78,7 @@ fn comparison(op: &str, set: Option<Vec<String>>, value: Option<String>, field: 
     let number = || {
         Number::parse(&value).ok_or_else(|| Invalid::spec(&field, format!("`{value}` is no number, as {op} needs one")))
     };
-    let pattern = |ignores_case| {
-        if value.is_empty() {
-            return Err(Invalid::spec(&field, "must not be empty: it would match everything"));
-        }
-        Pattern::new(&value, ignores_case).map(Test::Matches).map_err(|error| no_regex(&value, &error, &field))
-    };
+    let pattern = |ignores_case| pattern(&value, ignores_case, &field);
     Ok(match op {
         "GreaterThan" => (Test::Greater(number()?), false),
         "GreaterThanEqual" => (Test::GreaterOrEqual(number()?), false),
@@ -88,6 +90,14 @@ fn comparison(op: &str, set: Option<Vec<String>>, value: Option<String>, field: 
         "RegexNotMatchCaseInsensitive" => (pattern(true)?, true),
         _ => (Test::Equal(value.into()), op == "NotEqual"),
     })
+}
+
+/// The test of a regular expression.
+pub(in crate::source) fn pattern(text: &str, ignores_case: bool, field: &str) -> Result<Test, Invalid> {
+    if text.is_empty() {
+        return Err(Invalid::spec(field, "must not be empty: it would match everything"));
+    }
+    Pattern::new(text, ignores_case).map(Test::Matches).map_err(|error| no_regex(text, &error, field))
 }
 
 fn subject(subject: api::ExpressionSubject, field: &str) -> Result<Subject, Invalid> {
@@ -131,7 +141,7 @@ fn header(name: &str, field: &str) -> Result<Subject, Invalid> {
 
 /// A variable of nginx or APISIX. One that we do not know would be missing in every request, and satisfy every negated
 /// condition.
-fn variable(name: &str, field: &str) -> Result<Subject, Invalid> {
+pub(in crate::source) fn variable(name: &str, field: &str) -> Result<Subject, Invalid> {
     let known = Variable::NAMES.iter().find(|(known, _)| *known == name);
     if let Some((_, variable)) = known {
         return Ok(Subject::Variable(*variable));

@@ -46,21 +46,14 @@ pub(super) fn client_auth(client: Client, namespace: &str) -> Result<ClientAuthR
         skip_mtls_uri_regex,
     } = client;
     let authorities = authorities(ca_secret, ca_certificate_refs.unwrap_or_default(), namespace)?;
-    let depth = match depth {
-        None => DEFAULT_DEPTH,
-        Some(depth) => u32::try_from(depth)
-            .ok()
-            .filter(|depth| *depth <= MAX_DEPTH)
-            .ok_or_else(|| Invalid::spec("spec.client.depth", format!("{depth} is not between 0 and {MAX_DEPTH}")))?,
-    };
     let modes = [("Require", Mode::Require), ("Optional", Mode::Optional), ("Observe", Mode::Observe)];
     let settings = ClientSettings {
-        depth,
+        depth: self::depth(depth, "spec.client.depth")?,
         failure: refusal.map_or(Ok(Failure::default()), failure)?,
         forward: forward(told.unwrap_or_default())?,
         identities: identities(rules)?,
         mode: choice(mode.as_deref(), "spec.client.mode", &modes)?.unwrap_or_default(),
-        skip: skip(skip_mtls_uri_regex.unwrap_or_default())?,
+        skip: skip(skip_mtls_uri_regex.unwrap_or_default(), "spec.client.skip_mtls_uri_regex")?,
     };
     if settings.failure == Failure::Alert && !settings.skip.is_empty() {
         let message = "needs failure type Http: with Alert the handshake fails before there is a path";
@@ -116,8 +109,15 @@ fn revocation(revocation: api::Revocation, namespace: &str) -> Result<Revocation
     Ok(RevocationRef { lists, settings: RevocationSettings { allow_unknown, leaf_only } })
 }
 
-fn skip(patterns: Vec<String>) -> Result<Vec<Arc<str>>, Invalid> {
-    let field = "spec.client.skip_mtls_uri_regex";
+/// How many intermediates there may be.
+pub(in crate::source) fn depth(depth: Option<i64>, field: &str) -> Result<u32, Invalid> {
+    let Some(depth) = depth else { return Ok(DEFAULT_DEPTH) };
+    let valid = u32::try_from(depth).ok().filter(|depth| *depth <= MAX_DEPTH);
+    valid.ok_or_else(|| Invalid::spec(field, format!("{depth} is not between 0 and {MAX_DEPTH}")))
+}
+
+/// The paths that need no client certificate.
+pub(in crate::source) fn skip(patterns: Vec<String>, field: &str) -> Result<Vec<Arc<str>>, Invalid> {
     at_most(patterns.len(), MAX_SKIP, field)?;
     for (index, pattern) in patterns.iter().enumerate() {
         // Compiling takes milliseconds for each: what is wrong with one by itself is told without, but for the first few.

@@ -5,7 +5,7 @@ use http::HeaderName;
 use crate::api::LoadBalancer;
 use crate::model::{Balancing, HashKey, HashPart, Invalid};
 
-pub(super) fn read(balancer: LoadBalancer, field: &str) -> Result<Balancing, Invalid> {
+pub(in crate::source) fn read(balancer: LoadBalancer, field: &str) -> Result<Balancing, Invalid> {
     let LoadBalancer { hash_on, key, kind } = balancer;
     match kind.as_deref().unwrap_or_default() {
         "" | "roundrobin" => Ok(Balancing::RoundRobin),

@@ -28,7 +28,7 @@ const OURS: [HeaderName; 4] = [header::CONNECTION, header::CONTENT_LENGTH, heade
 ///
 /// # Errors
 /// When something in it cannot be done.
-pub(super) fn read(check: api::HealthCheck, field: &str) -> Result<HealthCheck, Invalid> {
+pub(in crate::source) fn read(check: api::HealthCheck, field: &str) -> Result<HealthCheck, Invalid> {
     let api::HealthCheck { active, passive } = check;
     let Some(active) = active else {
         return Err(Invalid::spec(

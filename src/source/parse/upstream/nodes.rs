@@ -28,7 +28,7 @@ fn node(node: api::ExternalNode, field: &str) -> Result<ExternalNode, Invalid> {
         }
     };
     let port = port.map(|port| number(Some(port), format!("{field}.port"))).transpose()?;
-    Ok(ExternalNode { name, port, weight: weight(share, field)? })
+    Ok(ExternalNode { name, port, priority: 0, weight: weight(share, field)? })
 }
 
 #[cfg(test)]
@@ -48,9 +48,14 @@ mod tests {
             {"type": "Service", "name": "a"},
             {"name": "b", "weight": 0},
         ]));
-        let service =
-            |name: &str, weight| ExternalNode { name: ExternalName::Service(name.into()), port: None, weight };
-        let domain = ExternalNode { name: ExternalName::Domain("a.example".into()), port: Some(8080), weight: 1 };
+        let service = |name: &str, weight| ExternalNode {
+            name: ExternalName::Service(name.into()),
+            port: None,
+            priority: 0,
+            weight,
+        };
+        let domain =
+            ExternalNode { name: ExternalName::Domain("a.example".into()), port: Some(8080), priority: 0, weight: 1 };
         assert_eq!(nodes, Ok(vec![domain, service("a", 100), service("b", 0)]));
     }
 

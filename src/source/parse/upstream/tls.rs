@@ -1,24 +1,29 @@
 //! How endpoints are spoken to: the scheme, and TLS.
 
 use crate::api::{SecretRef, TlsVerify};
-use crate::model::{Invalid, UpstreamTls, VerifyServer};
+use crate::model::{Invalid, Protocol, UpstreamProtocol, UpstreamTls, VerifyServer};
 use crate::source::parse::tls::secret_key;
 
-/// Reads `scheme`, `tlsSecret` and `tlsVerify`: whether HTTP/2 is spoken, and how TLS is.
-pub(super) fn read(
+/// Reads `scheme`, `tlsSecret` and `tlsVerify`: what is spoken, and how TLS is.
+pub(in crate::source) fn read(
     scheme: &str,
     secret: Option<SecretRef>,
     verify: Option<TlsVerify>,
     namespace: &str,
     field: &str,
-) -> Result<(bool, Option<UpstreamTls>), Invalid> {
-    let (http2, secure) = match scheme {
-        "" | "http" => (false, false),
-        "https" => (false, true),
-        "grpc" | "h2c" => (true, false),
-        "grpcs" | "h2" => (true, true),
+) -> Result<(UpstreamProtocol, Option<UpstreamTls>), Invalid> {
+    let (spoken, secure) = match scheme {
+        "" | "http" => (UpstreamProtocol::Http1, false),
+        "https" => (UpstreamProtocol::Http1, true),
+        "grpc" | "h2c" => (UpstreamProtocol::Http2, false),
+        "grpcs" | "h2" => (UpstreamProtocol::Http2, true),
+        "tcp" => (UpstreamProtocol::Stream(Protocol::Tcp), false),
+        "tls" => (UpstreamProtocol::Stream(Protocol::Tcp), true),
+        "udp" => (UpstreamProtocol::Stream(Protocol::Udp), false),
         other => {
-            let message = format!("`{other}` is not served; write one of http, https, grpc, grpcs, h2c, h2");
+            let message = format!(
+                "`{other}` is not served; write one of http, https, grpc, grpcs, h2c, h2, or for streams tcp, tls, udp"
+            );
             return Err(Invalid::unsupported(format!("{field}.scheme"), message));
         }
     };
@@ -26,15 +31,15 @@ pub(super) fn read(
         // Whoever gives a certificate does not want plain text.
         let named = [("tlsSecret", secret.is_some()), ("tlsVerify", verify.is_some())];
         return match named.into_iter().find(|(_, given)| *given) {
-            None => Ok((http2, None)),
+            None => Ok((spoken, None)),
             Some((name, _)) => {
-                Err(Invalid::spec(format!("{field}.{name}"), "needs a scheme of TLS: https, grpcs or h2"))
+                Err(Invalid::spec(format!("{field}.{name}"), "needs a scheme of TLS: https, grpcs, h2 or tls"))
             }
         };
     }
     let secret = secret.map(|secret| secret_key(secret, namespace, &format!("{field}.tlsSecret"))).transpose()?;
     let verify = verify.map_or(Ok(VerifyServer::No), |verify| authorities(verify, namespace, field))?;
-    Ok((http2, Some(UpstreamTls { client: secret, verify })))
+    Ok((spoken, Some(UpstreamTls { client: secret, verify })))
 }
 
 fn authorities(verify: TlsVerify, namespace: &str, field: &str) -> Result<VerifyServer, Invalid> {
@@ -56,24 +61,28 @@ mod tests {
     use super::*;
     use crate::model::{ObjectKey, Reason};
 
-    fn parse(spec: Value) -> Result<(bool, Option<UpstreamTls>), Invalid> {
+    fn parse(spec: Value) -> Result<(UpstreamProtocol, Option<UpstreamTls>), Invalid> {
         let spec: crate::api::UpstreamSettings = serde_json::from_value(spec).unwrap();
         read(&spec.scheme.unwrap_or_default(), spec.tls_secret, spec.tls_verify, "ns", "spec")
     }
 
     #[test]
     fn schemes_are_protocols_with_or_without_tls() {
-        for (scheme, http2, secure) in [
-            ("", false, false),
-            ("http", false, false),
-            ("https", false, true),
-            ("grpc", true, false),
-            ("h2c", true, false),
-            ("grpcs", true, true),
-            ("h2", true, true),
+        use UpstreamProtocol::{Http1, Http2, Stream};
+        for (scheme, spoken, secure) in [
+            ("", Http1, false),
+            ("http", Http1, false),
+            ("https", Http1, true),
+            ("grpc", Http2, false),
+            ("h2c", Http2, false),
+            ("grpcs", Http2, true),
+            ("h2", Http2, true),
+            ("tcp", Stream(Protocol::Tcp), false),
+            ("tls", Stream(Protocol::Tcp), true),
+            ("udp", Stream(Protocol::Udp), false),
         ] {
             let (got, tls) = parse(json!({"scheme": scheme})).unwrap();
-            assert_eq!((got, tls.is_some()), (http2, secure), "{scheme}");
+            assert_eq!((got, tls.is_some()), (spoken, secure), "{scheme}");
         }
     }
 
@@ -93,7 +102,8 @@ mod tests {
     fn what_cannot_be_honoured_is_refused() {
         let ca = json!({"name": "a"});
         for (spec, field, reason) in [
-            (json!({"scheme": "tcp"}), "spec.scheme", Reason::Unsupported),
+            (json!({"scheme": "kafka"}), "spec.scheme", Reason::Unsupported),
+            (json!({"scheme": "tcp", "tlsSecret": ca}), "spec.tlsSecret", Reason::InvalidSpec),
             (json!({"scheme": "http", "tlsSecret": ca}), "spec.tlsSecret", Reason::InvalidSpec),
             (json!({"scheme": "grpc", "tlsSecret": ca}), "spec.tlsSecret", Reason::InvalidSpec),
             (json!({"tlsVerify": {"caSecret": ca}}), "spec.tlsVerify", Reason::InvalidSpec),

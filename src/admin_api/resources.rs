@@ -1,0 +1,357 @@
+//! The verbs on resources.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use rustls_pki_types::UnixTime;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::answer::Failure;
+use super::list::{self, Item};
+use super::patch;
+use super::query::Query;
+use super::target::{Place, title};
+use crate::keyring::Keyring;
+use crate::resource::{self, Key, Kind, references, secrets};
+use crate::store::{Committed, Entry, Guard, Operation, Store, Transaction};
+
+/// How often a write is tried again that another gateway was faster than.
+const ATTEMPTS: usize = 10;
+
+/// The key whose revisions are ids (APISIX's).
+const IDS: &str = "gen_id";
+
+/// A status and what is answered with it.
+pub(super) type Outcome = Result<(StatusCode, Value), Failure>;
+
+/// The resources in a store.
+#[derive(Debug)]
+pub(super) struct Resources {
+    keyring: Arc<Keyring>,
+    prefix: Arc<str>,
+    store: Store,
+    /// Held from looking at what a write refers to until it is done: nothing that another call here removes meanwhile is referred to then.
+    /// Other gateways on the store are met by the guards of the transaction.
+    writing: Mutex<()>,
+}
+
+impl Resources {
+    pub(super) fn new(prefix: Arc<str>, store: Store, keyring: Arc<Keyring>) -> Self {
+        Self { keyring, prefix, store, writing: Mutex::new(()) }
+    }
+
+    /// One resource, or a list.
+    pub(super) async fn get(&self, place: &Place, query: &Query) -> Outcome {
+        let Some(id) = &place.id else { return self.list(place, query).await };
+        let key = place.key(id);
+        let entry = self.store.get(&key.to_string()).await?.ok_or_else(Failure::not_found)?;
+        let item = self.item(&key, &entry).ok_or_else(Failure::not_found)?;
+        Ok((StatusCode::OK, item.into_json()))
+    }
+
+    async fn list(&self, place: &Place, query: &Query) -> Outcome {
+        let listing = self.store.list(&place.prefix()).await?;
+        let own = listing.entries.iter().filter_map(|(key, entry)| Some((Key::parse(key)?, entry)));
+        let own = own.filter(|(key, _)| key.kind == place.kind);
+        let items: Vec<_> = own.filter_map(|(key, entry)| self.item(&key, entry)).collect();
+        if items.is_empty() && place.kind == Kind::Credential {
+            return Err(Failure::not_found()); // there is no folder without credentials
+        }
+        Ok((StatusCode::OK, list::answer(place.kind, items, query)?))
+    }
+
+    /// Makes a resource, or replaces it.
+    pub(super) async fn put(&self, place: &Place, sent: Option<Value>, query: &Query) -> Outcome {
+        let ttl = query.ttl()?;
+        let mut value = object(sent)?;
+        let id = match place.kind {
+            Kind::Consumer | Kind::PluginMetadata => None,
+            _ => Some(identify(place, &mut value)?),
+        };
+        forbid_times(&value)?;
+        self.check(place.kind, &value)?;
+        let id = match (id, place.kind, value.get("username").and_then(Value::as_str)) {
+            (Some(id), ..) => id,
+            (None, _, Some(username)) if place.id.as_deref().is_none_or(|id| id == username) => username.to_owned(),
+            _ => return Err(Failure::bad("wrong username")),
+        };
+        let key = place.key(&id);
+        let _writing = self.writing.lock().await;
+        for _ in 0..ATTEMPTS {
+            let mut guards = self.needs(place, &value).await?;
+            let old = self.store.get(&key.to_string()).await?;
+            guards.push(guard(&key, old.as_ref()));
+            let created = old.as_ref().and_then(parse).and_then(|old| old.get("create_time").cloned());
+            value["create_time"] = created.unwrap_or_else(now);
+            value["update_time"] = now();
+            if self.write(&key, value.clone(), ttl, guards).await?.is_some() {
+                let status = if old.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+                return Ok((status, self.written(&key, value)));
+            }
+        }
+        Err(overtaken())
+    }
+
+    /// Makes a resource whose id is the store's next revision.
+    pub(super) async fn post(&self, place: &Place, sent: Option<Value>, query: &Query) -> Outcome {
+        let ttl = query.ttl()?;
+        let mut value = object(sent)?;
+        if place.id.is_some() || value.get("id").is_some() {
+            return Err(Failure::bad(format!("wrong {} id, do not need it", title(place.kind))));
+        }
+        forbid_times(&value)?;
+        self.check(place.kind, &value)?;
+        let _writing = self.writing.lock().await;
+        for _ in 0..ATTEMPTS {
+            let mut guards = self.needs(place, &value).await?;
+            let mark = Operation::Put { key: IDS.into(), ttl: None, value: "1".into() };
+            let marked = self.store.commit(&Transaction { guards: Vec::new(), operations: vec![mark] }).await?;
+            let Committed::Done(revision) = marked else { continue };
+            let id = format!("{revision:020}");
+            let key = place.key(&id);
+            guards.push(guard(&key, None));
+            value["id"] = id.into();
+            value["create_time"] = now();
+            value["update_time"] = now();
+            if self.write(&key, value.clone(), ttl, guards).await?.is_some() {
+                return Ok((StatusCode::CREATED, self.written(&key, value)));
+            }
+        }
+        Err(overtaken())
+    }
+
+    /// Changes a part of a resource.
+    pub(super) async fn patch(&self, place: &Place, sent: Option<Value>, query: &Query) -> Outcome {
+        let ttl = query.ttl()?;
+        let id = needed_id(place)?;
+        let sent = sent.ok_or_else(|| Failure::bad("missing new configuration"))?;
+        if place.sub_path.is_empty() && !sent.is_object() {
+            return Err(Failure::bad("invalid configuration"));
+        }
+        let key = place.key(id);
+        let _writing = self.writing.lock().await;
+        for _ in 0..ATTEMPTS {
+            let old = self.store.get(&key.to_string()).await?.ok_or_else(Failure::not_found)?;
+            let mut value = parse(&old).ok_or_else(|| Failure::bad("the stored resource is broken: PUT it anew"))?;
+            if place.sub_path.is_empty() {
+                patch::merge(&mut value, sent.clone());
+            } else {
+                patch::put_at(&mut value, &place.sub_path, sent.clone()).map_err(Failure::bad)?;
+            }
+            let mut value = object(Some(value))?;
+            identify(place, &mut value)?;
+            if value.get("create_time").is_none() {
+                value["create_time"] = now();
+            }
+            if !place.sub_path.is_empty() || sent.get("update_time").is_none() {
+                value["update_time"] = now();
+            }
+            self.check(place.kind, &value)?;
+            let mut guards = self.needs(place, &value).await?;
+            guards.push(guard(&key, Some(&old)));
+            if self.write(&key, value.clone(), ttl, guards).await?.is_some() {
+                return Ok((StatusCode::OK, self.written(&key, value)));
+            }
+        }
+        Err(overtaken())
+    }
+
+    /// Removes a resource that no other refers to; with `force=true` in any case.
+    pub(super) async fn delete(&self, place: &Place, query: &Query) -> Outcome {
+        let key = place.key(needed_id(place)?);
+        let _writing = self.writing.lock().await;
+        let old = self.store.get(&key.to_string()).await?.ok_or_else(Failure::not_found)?;
+        if query.get("force") != Some("true") {
+            self.unused(&key).await?;
+        }
+        let mut operations = vec![Operation::Delete(key.to_string().into())];
+        if key.kind == Kind::Consumer {
+            let credentials = self.store.list(&format!("{key}/credentials/")).await?;
+            operations.extend(credentials.entries.into_keys().map(Operation::Delete));
+        }
+        let guards = vec![guard(&key, Some(&old))];
+        match self.store.commit(&Transaction { guards, operations }).await? {
+            Committed::Done(_) => {
+                Ok((StatusCode::OK, json!({ "deleted": "1", "key": format!("{}/{key}", self.prefix) })))
+            }
+            Committed::Refused => Err(overtaken()),
+        }
+    }
+
+    /// Puts `items` in the place of all resources of these kinds (credentials are the consumers').
+    pub(super) async fn replace(&self, kinds: &[Kind], items: Vec<(Key, Value)>) -> Result<(), Failure> {
+        let owner = |kind: Kind| if kind == Kind::Credential { Kind::Consumer } else { kind };
+        let _writing = self.writing.lock().await;
+        let mut operations = BTreeMap::new();
+        for (text, _) in self.store.list("").await?.entries {
+            if Key::parse(&text).is_some_and(|key| kinds.contains(&owner(key.kind))) {
+                operations.insert(text.clone(), Operation::Delete(text));
+            }
+        }
+        for (key, mut value) in items.into_iter().filter(|(key, _)| kinds.contains(&owner(key.kind))) {
+            secrets::seal(key.kind, &mut value, &self.keyring);
+            let text: Arc<str> = key.to_string().into();
+            let put = Operation::Put { key: text.clone(), ttl: None, value: value.to_string().into() };
+            operations.insert(text, put);
+        }
+        let operations = operations.into_values().collect();
+        // Without guards it is always done.
+        self.store.commit(&Transaction { guards: Vec::new(), operations }).await?;
+        Ok(())
+    }
+
+    /// Whether a resource is valid by itself.
+    pub(super) fn check(&self, kind: Kind, value: &Value) -> Result<(), Failure> {
+        let environment = &resource::process_environment;
+        resource::usable(kind, value, &self.keyring, environment).map(|_| ()).map_err(Failure::bad)
+    }
+
+    /// That what a resource refers to is there: now, and when it is written.
+    async fn needs(&self, place: &Place, value: &Value) -> Result<Vec<Guard>, Failure> {
+        let mut guards = Vec::new();
+        if place.kind == Kind::Credential {
+            let consumer = Key::new(Kind::Consumer, place.owner.as_str()).to_string();
+            if self.store.get(&consumer).await?.is_none() {
+                return Err(Failure::new(StatusCode::NOT_FOUND, "consumer not found"));
+            }
+            guards.push(Guard::Present(consumer.into()));
+        }
+        for (_, key) in references(place.kind, value) {
+            let found = self.store.get(&key.to_string()).await?;
+            let found = found.ok_or_else(|| Failure::bad(format!("{}, response code: 404", fetching(&key))))?;
+            if key.kind == Kind::Ssl && parse(&found).is_none_or(|ssl| ssl["type"] != "client") {
+                return Err(Failure::bad(format!("{}, wrong ssl type", fetching(&key))));
+            }
+            guards.push(Guard::Present(key.to_string().into()));
+        }
+        // Two fields may name one resource.
+        guards.dedup();
+        Ok(guards)
+    }
+
+    /// That no resource refers to `key`.
+    async fn unused(&self, key: &Key) -> Result<(), Failure> {
+        for kind in Kind::ALL.into_iter().filter(|kind| may_refer(*kind, key.kind)) {
+            let listing = self.store.list(&format!("{}/", kind.plural())).await?;
+            for (text, entry) in &listing.entries {
+                let (Some(user), Some(value)) = (Key::parse(text), parse(entry)) else { continue };
+                if user.kind == kind && references(kind, &value).iter().any(|(_, needed)| needed == key) {
+                    let directly = if key.kind == Kind::Service { " directly" } else { "" };
+                    return Err(Failure::bad(format!(
+                        "can not delete this {}{directly}, {kind} [{}] is still using it now",
+                        title(key.kind),
+                        user.id
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a resource with its secrets sealed; `None` where a guard did not hold.
+    async fn write(
+        &self,
+        key: &Key,
+        mut value: Value,
+        ttl: Option<Duration>,
+        guards: Vec<Guard>,
+    ) -> Result<Option<u64>, Failure> {
+        secrets::seal(key.kind, &mut value, &self.keyring);
+        let put = Operation::Put { key: key.to_string().into(), ttl, value: value.to_string().into() };
+        match self.store.commit(&Transaction { guards, operations: vec![put] }).await? {
+            Committed::Done(revision) => Ok(Some(revision)),
+            Committed::Refused => Ok(None),
+        }
+    }
+
+    /// The answer to a write.
+    fn written(&self, key: &Key, mut value: Value) -> Value {
+        secrets::redact(key.kind, &mut value);
+        json!({ "key": format!("{}/{key}", self.prefix), "value": value })
+    }
+
+    /// An entry as it is shown; `None` for what is no resource.
+    fn item(&self, key: &Key, entry: &Entry) -> Option<Item> {
+        let mut value = parse(entry)?;
+        secrets::redact(key.kind, &mut value);
+        Some(Item { created: entry.created, key: format!("{}/{key}", self.prefix), modified: entry.modified, value })
+    }
+}
+
+/// Whether resources of one kind can refer to those of another.
+fn may_refer(kind: Kind, to: Kind) -> bool {
+    let users: BTreeMap<Kind, &[Kind]> = BTreeMap::from([
+        (Kind::Upstream, &[Kind::Route, Kind::Service, Kind::StreamRoute][..]),
+        (Kind::Service, &[Kind::Route, Kind::StreamRoute]),
+        (Kind::PluginConfig, &[Kind::Route]),
+        (Kind::ConsumerGroup, &[Kind::Consumer]),
+        (Kind::Ssl, &[Kind::Route, Kind::Service, Kind::StreamRoute, Kind::Upstream]),
+    ]);
+    users.get(&to).is_some_and(|users| users.contains(&kind))
+}
+
+fn fetching(key: &Key) -> String {
+    let title = title(key.kind);
+    format!("failed to fetch {title} info by {title} id [{}]", key.id)
+}
+
+fn parse(entry: &Entry) -> Option<Value> {
+    serde_json::from_str(&entry.value).ok().filter(Value::is_object)
+}
+
+/// That the key is as it was looked at.
+fn guard(key: &Key, entry: Option<&Entry>) -> Guard {
+    let key = key.to_string().into();
+    entry.map_or_else(|| Guard::Absent(Arc::clone(&key)), |entry| Guard::Unchanged(Arc::clone(&key), entry.modified))
+}
+
+fn object(sent: Option<Value>) -> Result<Value, Failure> {
+    match sent {
+        None => Err(Failure::bad("missing configurations")),
+        Some(value) if value.is_object() => Ok(value),
+        Some(_) => Err(Failure::bad("invalid configuration: wrong type: expected object")),
+    }
+}
+
+/// The id, by the path or the resource itself, which has it from then on.
+fn identify(place: &Place, value: &mut Value) -> Result<String, Failure> {
+    let text = |id: &Value| id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+    let own = value.get("id").map(text);
+    match (&place.id, own) {
+        (Some(id), Some(own)) if *id != own => Err(Failure::bad(format!("wrong {} id", title(place.kind)))),
+        (Some(id), _) => {
+            value["id"] = id.as_str().into();
+            Ok(id.clone())
+        }
+        (None, Some(own)) => Ok(own),
+        (None, None) => Err(Failure::bad(format!("missing {} id", title(place.kind)))),
+    }
+}
+
+fn needed_id(place: &Place) -> Result<&str, Failure> {
+    place.id.as_deref().ok_or_else(|| Failure::bad(format!("missing {} id", title(place.kind))))
+}
+
+/// The times are the server's to set.
+fn forbid_times(value: &Value) -> Result<(), Failure> {
+    for (pointer, shown) in [("", ""), ("/upstream", "upstream."), ("/plugins", "plugins.")] {
+        for name in ["create_time", "update_time"] {
+            if value.pointer(pointer).is_some_and(|value| value.get(name).is_some()) {
+                return Err(Failure::bad(format!("the property is forbidden:  {shown}{name}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn now() -> Value {
+    UnixTime::now().as_secs().into()
+}
+
+/// Another gateway was faster, again and again.
+fn overtaken() -> Failure {
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "value changed before overwritten")
+}

@@ -1,0 +1,231 @@
+//! Ssls: certificates that hosts show and whom they let in (type `server`), and certificates that we show to upstreams (type `client`).
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::resource::{Resource, plain, read};
+use crate::model::{
+    ClientAuthRef, ClientSettings, Data, DataRef, HostPattern, Invalid, Kind, ObjectKey, ObjectRef, Protocols, TlsHost,
+    TlsVersions,
+};
+use crate::source::parse::tls::at_most;
+use crate::source::parse::tls::client::{depth, skip};
+use crate::world::Object;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    cert: Option<String>,
+    certs: Option<Vec<String>>,
+    client: Option<Value>,
+    key: Option<String>,
+    keys: Option<Vec<String>>,
+    #[serde(rename = "sni")]
+    _sni: Option<Value>,
+    #[serde(rename = "snis")]
+    _snis: Option<Value>,
+    ssl_protocols: Option<Vec<String>>,
+    status: Option<u8>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Client {
+    ca: Option<String>,
+    depth: Option<i64>,
+    skip_mtls_uri_regex: Option<Vec<String>>,
+}
+
+/// The entry of the Secret that the client authorities are in.
+const CA: &str = "client.ca";
+
+/// Certificates beside the first.
+const MAX_ADDITIONAL: usize = 8;
+
+/// The objects that the ssl `value` stands for. Each part fails by itself: a host that was claimed must be refused, not served
+/// without its policy, when another part cannot be honoured.
+pub(super) fn objects(resource: &Resource<'_>, value: Value) -> Vec<(ObjectKey, Object)> {
+    let hosts = hosts(&value);
+    let (ssl, kind) = match read::<Fields>(value, "").and_then(|ssl| kind(&ssl).map(|kind| (ssl, kind))) {
+        Ok(read) => read,
+        Err(why) => return vec![refused(resource, hosts, why)],
+    };
+    match kind {
+        Type::Client => client_objects(resource, &ssl),
+        Type::Server if ssl.status == Some(0) => Vec::new(), // switched off
+        Type::Server => server_objects(resource, hosts, &ssl),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Type {
+    Client,
+    Server,
+}
+
+fn kind(ssl: &Fields) -> Result<Type, Invalid> {
+    if let Some(status @ 2..) = ssl.status {
+        return Err(Invalid::spec("status", format!("{status} is neither 0 nor 1")));
+    }
+    match ssl.kind.as_deref() {
+        None | Some("server") => Ok(Type::Server),
+        Some("client") => Ok(Type::Client),
+        Some(other) => Err(Invalid::spec("type", format!("`{other}` is neither `server` nor `client`"))),
+    }
+}
+
+/// The hosts that can be read, and what is wrong with the others.
+type Hosts = (Vec<HostPattern>, Vec<Invalid>);
+
+fn hosts(value: &Value) -> Hosts {
+    let (mut hosts, mut unreadable) = (Vec::new(), Vec::new());
+    let one = value.get("sni").filter(|sni| !sni.is_null()).map(|sni| (sni, "sni".to_owned()));
+    let several = value.get("snis").and_then(Value::as_array).into_iter().flatten();
+    let several = several.enumerate().map(|(index, sni)| (sni, format!("snis[{index}]")));
+    for (sni, field) in one.into_iter().chain(several) {
+        match sni.as_str().ok_or_else(|| "must be a text".to_owned()).and_then(HostPattern::parse) {
+            Ok(host) if hosts.contains(&host) => {}
+            Ok(host) => hosts.push(host),
+            Err(message) => unreadable.push(Invalid::spec(field, message)),
+        }
+    }
+    (hosts, unreadable)
+}
+
+/// An ssl that cannot be honoured at all: its hosts refuse everyone.
+fn refused(resource: &Resource<'_>, hosts: Hosts, why: Invalid) -> (ObjectKey, Object) {
+    let (hosts, unreadable_hosts) = hosts;
+    let tls = if hosts.is_empty() {
+        Err(why)
+    } else {
+        let whole = Box::new(why.clone());
+        Ok(TlsHost {
+            certificates: Err(whole.clone()),
+            class: None,
+            client_auth: Err(why),
+            hosts,
+            protocols: Err(whole),
+            unreadable_hosts,
+        })
+    };
+    (resource.name(), Object::ApisixTls(resource.observed(tls)))
+}
+
+/// A Secret with our certificate for upstreams, under the name that `client_cert_id` has for it.
+fn client_objects(resource: &Resource<'_>, ssl: &Fields) -> Vec<(ObjectKey, Object)> {
+    let data = pair(resource, (ssl.cert.as_ref(), "cert"), (ssl.key.as_ref(), "key")).map(Data::new);
+    vec![(resource.name(), Object::Secret(resource.observed(data)))]
+}
+
+fn server_objects(resource: &Resource<'_>, hosts: Hosts, ssl: &Fields) -> Vec<(ObjectKey, Object)> {
+    let (hosts, unreadable_hosts) = hosts;
+    if hosts.is_empty() && unreadable_hosts.is_empty() {
+        let why = Invalid::spec("snis", "must hold at least one host, or `sni` must be set");
+        return vec![(resource.name(), Object::ApisixTls(resource.observed(Err(why))))];
+    }
+    let mut secrets = Vec::new();
+    let mut entries = Vec::new();
+    let client_auth = match &ssl.client {
+        None => Ok(None),
+        Some(client) => client_auth(resource, client, &mut entries).map(|client| Some(Box::new(client))),
+    };
+    let certificates = certificates(resource, ssl, &mut entries, &mut secrets).map_err(Box::new);
+    secrets.push((resource.name(), Data::new(entries)));
+    let tls = TlsHost {
+        certificates,
+        class: None,
+        client_auth,
+        hosts,
+        protocols: protocols(ssl.ssl_protocols.as_deref()).map_err(Box::new),
+        unreadable_hosts,
+    };
+    let secrets = secrets.into_iter().map(|(key, data)| (key, Object::Secret(resource.observed(Ok(data)))));
+    secrets.chain([(resource.name(), Object::ApisixTls(resource.observed(Ok(tls))))]).collect()
+}
+
+/// An entry of a Secret.
+type Entry = (&'static str, Bytes);
+
+/// A certificate and its key.
+fn pair(
+    resource: &Resource<'_>,
+    certificate: (Option<&String>, &str),
+    key: (Option<&String>, &str),
+) -> Result<[Entry; 2], Invalid> {
+    let text = |(text, field): (Option<&String>, &str)| {
+        let text = text.cloned().ok_or_else(|| Invalid::spec(field, "must be set"))?;
+        plain(&text, field)?;
+        Ok::<_, Invalid>(text)
+    };
+    let certificate = text(certificate)?;
+    let key = resource.open(&text(key)?, key.1)?;
+    Ok([("cert", certificate.into()), ("key", key.into())])
+}
+
+/// The certificates: the first goes to `entries` of the ssl's own Secret, each other one to a Secret by itself.
+fn certificates(
+    resource: &Resource<'_>,
+    ssl: &Fields,
+    entries: &mut Vec<Entry>,
+    secrets: &mut Vec<(ObjectKey, Data)>,
+) -> Result<Vec<ObjectKey>, Invalid> {
+    let mut keys = vec![resource.name()];
+    let (more, more_keys) = (ssl.certs.as_deref().unwrap_or_default(), ssl.keys.as_deref().unwrap_or_default());
+    if more.len() != more_keys.len() {
+        let message = format!("mismatched number of certs and keys: {} and {}", more.len(), more_keys.len());
+        return Err(Invalid::spec("certs", message));
+    }
+    at_most(more.len(), MAX_ADDITIONAL, "certs")?;
+    entries.extend(pair(resource, (ssl.cert.as_ref(), "cert"), (ssl.key.as_ref(), "key"))?);
+    for (index, (certificate, private)) in more.iter().zip(more_keys).enumerate() {
+        let field = |name: &str| format!("{name}[{index}]");
+        let pair = pair(resource, (Some(certificate), &field("certs")), (Some(private), &field("keys")))?;
+        let key = resource.part(&format!("/certs/{index}"));
+        secrets.push((key.clone(), Data::new(pair)));
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
+/// Whom the hosts let in; the authorities go to `entries`.
+fn client_auth(resource: &Resource<'_>, client: &Value, entries: &mut Vec<Entry>) -> Result<ClientAuthRef, Invalid> {
+    let client: Client = read(client.clone(), "client")?;
+    let ca = client.ca.ok_or_else(|| Invalid::spec(CA, "must be set"))?;
+    plain(&ca, CA)?;
+    entries.push((CA, ca.into()));
+    let object = ObjectRef { kind: Kind::Secret, key: resource.name() };
+    Ok(ClientAuthRef {
+        authorities: vec![DataRef { entry: Some(CA.into()), field: CA.into(), object }],
+        revocation: None,
+        settings: ClientSettings {
+            depth: depth(client.depth, "client.depth")?,
+            skip: skip(client.skip_mtls_uri_regex.unwrap_or_default(), "client.skip_mtls_uri_regex")?,
+            ..ClientSettings::default()
+        },
+    })
+}
+
+fn protocols(names: Option<&[String]>) -> Result<Protocols, Invalid> {
+    let Some(names) = names else { return Ok(Protocols::default()) };
+    let mut offered = (false, false);
+    for (index, name) in names.iter().enumerate() {
+        match name.as_str() {
+            "TLSv1.2" => offered.0 = true,
+            "TLSv1.3" => offered.1 = true,
+            _ => {
+                let message = format!("`{name}` is not served; write TLSv1.2, TLSv1.3 or both");
+                return Err(Invalid::unsupported(format!("ssl_protocols[{index}]"), message));
+            }
+        }
+    }
+    let versions = match offered {
+        (true, true) => TlsVersions::Both,
+        (true, false) => TlsVersions::Tls12,
+        (false, true) => TlsVersions::Tls13,
+        (false, false) => return Err(Invalid::spec("ssl_protocols", "must hold TLSv1.2, TLSv1.3 or both")),
+    };
+    Ok(Protocols { versions, ..Protocols::default() })
+}
