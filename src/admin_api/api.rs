@@ -23,6 +23,9 @@ use crate::keyring::Keyring;
 use crate::resource::{self, Kind};
 use crate::store::Store;
 
+/// APISIX's managers of secrets, of which none is built.
+pub(super) const SECRET_MANAGERS: [&str; 3] = ["vault", "aws", "gcp"];
+
 /// The API, without its socket.
 #[derive(Debug)]
 pub(super) struct Api {
@@ -161,6 +164,9 @@ impl Api {
     async fn resource(&self, method: &Method, place: &Place, body: &Bytes, query: &Query) -> Outcome {
         if place.kind == Kind::StreamRoute && !self.settings.streams {
             return Err(Failure::bad("stream mode is disabled, can not add stream routes"));
+        }
+        if place.kind == Kind::Secret && !place.owner.is_empty() && !SECRET_MANAGERS.contains(&place.owner.as_str()) {
+            return Err(Failure::bad(format!("invalid secret manager: {}", place.owner)));
         }
         let sent = body::json(body)?;
         query.ttl()?;

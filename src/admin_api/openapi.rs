@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::api::SECRET_MANAGERS;
 use crate::resource::{self, Kind};
 
 /// The document of everything that is served under `/apisix/admin` where resources are written one by one.
@@ -62,9 +63,10 @@ fn parameter(name: &str, place: &str, schema: &Value) -> Value {
 
 fn owner(kind: Kind) -> Vec<Value> {
     let name = json!({ "type": "string", "pattern": "^[a-zA-Z0-9_-]+$" });
+    let manager = json!({ "enum": SECRET_MANAGERS });
     match kind {
         Kind::Credential => vec![parameter("username", "path", &name)],
-        Kind::Secret => vec![parameter("manager", "path", &name)],
+        Kind::Secret => vec![parameter("manager", "path", &manager)],
         _ => Vec::new(),
     }
 }

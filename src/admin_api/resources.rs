@@ -197,17 +197,11 @@ impl Resources {
                 operations.insert(text.clone(), Operation::Delete(text));
             }
         }
-        let mut texts = BTreeMap::new();
-        for (key, mut value) in items {
+        for (key, mut value) in items.into_iter().filter(|(key, _)| kinds.contains(&owner(key.kind))) {
             secrets::seal(key.kind, &mut value, &self.keyring);
-            texts.insert(key, (Arc::<str>::from(value.to_string()), value));
-        }
-        for (key, (text, value)) in texts.iter().filter(|(key, _)| kinds.contains(&owner(key.kind))) {
-            let needed = references(key.kind, value).into_iter();
-            let found = needed.filter_map(|(_, key)| texts.get_key_value(&key)).map(|(key, (text, _))| (key, text));
-            self.can_be_served(std::iter::once((key, text)).chain(found))?;
             let name: Arc<str> = key.to_string().into();
-            operations.insert(name.clone(), Operation::Put { key: name, ttl: None, value: text.clone() });
+            let put = Operation::Put { key: name.clone(), ttl: None, value: value.to_string().into() };
+            operations.insert(name, put);
         }
         let operations = operations.into_values().collect();
         // Without guards it is always done.
@@ -273,7 +267,10 @@ impl Resources {
     }
 
     /// Whether the first of `resources` can be served, which refers to the others.
-    fn can_be_served<'a>(&self, resources: impl Iterator<Item = (&'a Key, &'a Arc<str>)>) -> Result<(), Failure> {
+    pub(super) fn can_be_served<'a>(
+        &self,
+        resources: impl Iterator<Item = (&'a Key, &'a Arc<str>)>,
+    ) -> Result<(), Failure> {
         let Some(check) = &self.check else { return Ok(()) };
         let resources: Vec<_> = resources.map(|(key, text)| (key.clone(), text.clone())).collect();
         check(&resources).map_err(|why| Failure::bad(format!("invalid configuration: {why}")))

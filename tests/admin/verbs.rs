@@ -124,6 +124,7 @@ async fn what_is_wrong_is_said_in_apisix_words() {
         ("GET", "/routes?page=1&page_size=2", NONE, 400, "page_size must be between 10 and 500"),
         ("PUT", "/consumers/jack", json!({ "username": "jill" }), 400, "wrong username"),
         ("PUT", "/consumers/jack/credentials/a", json!({ "plugins": {} }), 404, "consumer not found"),
+        ("GET", "/secrets/mine/1", NONE, 400, "invalid secret manager: mine"),
         ("PUT", "/plugin_metadata/cors", json!({}), 400, "invalid plugin name"),
     ] {
         let answer = scene.call(method, path, &body).await;
