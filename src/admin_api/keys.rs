@@ -50,7 +50,8 @@ impl Keys {
                 key.name
             );
         }
-        let mut keys: Vec<_> = usable.into_iter().map(Known::new).collect();
+        // APISIX's own file has an empty key, in the place of which one is made.
+        let mut keys: Vec<_> = usable.into_iter().filter(|key| !key.key.is_empty()).map(Known::new).collect();
         if keys.is_empty() && settings.key_required {
             keys.push(Known::new(&if sheltered { example() } else { made(settings)? }));
         }
@@ -138,6 +139,8 @@ mod tests {
         let keys = Keys::new(&at("0.0.0.0:0", &["other"])).unwrap();
         assert!(keys.find(b"other", true).is_some(), "whoever knows a secret may use a browser");
         assert!(keys.find(b"othe", false).is_none());
+        let keys = Keys::new(&at("0.0.0.0:0", &[""])).unwrap();
+        assert!(keys.find(b"", false).is_none(), "an empty key is none");
     }
 
     #[test]

@@ -186,12 +186,15 @@ async fn what_is_referred_to_must_be_there_and_stays() {
         ("/consumer_groups/g", json!({ "plugins": {} })),
         ("/consumers/jack", group),
         ("/consumers/jack/credentials/c", json!({ "plugins": {} })),
+        ("/upstreams/t", json!({ "scheme": "tcp", "nodes": {} })),
+        ("/stream_routes/1", json!({ "server_port": 9100, "upstream_id": "t" })),
         ("/routes/1", json!({ "uri": "/", "service_id": "s" })),
     ] {
         assert_eq!(put(path, body).await.status, 201, "{path}");
     }
     for (path, why) in [
         ("/upstreams/u", "can not delete this upstream, service [s] is still using it now"),
+        ("/upstreams/t", "can not delete this upstream, stream_route [1] is still using it now"),
         ("/services/s", "can not delete this service directly, route [1] is still using it now"),
         ("/consumer_groups/g", "can not delete this consumer group, consumer [jack] is still using it now"),
     ] {
