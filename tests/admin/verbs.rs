@@ -1,6 +1,7 @@
 //! The verbs, their statuses and their texts.
 
 use portcullis::admin_api::Settings;
+use portcullis::store::Update;
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, settings};
@@ -269,7 +270,7 @@ async fn a_resource_with_a_time_to_live_goes() {
     assert_eq!(scene.call("PUT", "/routes/1?ttl=1", &route()).await.status, 201);
     let gone = async {
         while let Some(update) = changes.recv().await {
-            if format!("{update:?}").contains("entry: None") {
+            if matches!(&update, Update::Events(events) if events.iter().any(|event| event.entry.is_none())) {
                 return;
             }
         }
