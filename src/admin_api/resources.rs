@@ -238,7 +238,7 @@ impl Resources {
 
     /// That no resource refers to `key`.
     async fn unused(&self, key: &Key) -> Result<(), Failure> {
-        for kind in Kind::ALL.into_iter().filter(|kind| may_refer(*kind, key.kind)) {
+        for kind in Kind::ALL.into_iter().filter(|kind| resource::may_refer(*kind, key.kind)) {
             let listing = self.store.list(&format!("{}/", kind.plural())).await?;
             for (text, entry) in &listing.entries {
                 let (Some(user), Some(value)) = (Key::parse(text), parse(entry)) else { continue };
@@ -301,17 +301,6 @@ impl fmt::Debug for Resources {
 struct Needs {
     found: Vec<(Key, Arc<str>)>,
     guards: Vec<Guard>,
-}
-
-/// Whether resources of one kind can refer to those of another.
-fn may_refer(kind: Kind, to: Kind) -> bool {
-    let users: BTreeMap<Kind, &[Kind]> = BTreeMap::from([
-        (Kind::Upstream, &[Kind::Route, Kind::Service, Kind::StreamRoute][..]),
-        (Kind::Service, &[Kind::Route, Kind::StreamRoute]),
-        (Kind::ConsumerGroup, &[Kind::Consumer]),
-        (Kind::Ssl, &[Kind::Route, Kind::Service, Kind::StreamRoute, Kind::Upstream]),
-    ]);
-    users.get(&to).is_some_and(|users| users.contains(&kind))
 }
 
 fn fetching(key: &Key) -> String {
