@@ -40,7 +40,9 @@ pub(super) async fn start(
     let (store, prefix) = open(config, data, readiness)?;
     if let Some(admin) = &config.admin {
         let settings = settings(admin, data, &prefix, (mode, streams));
-        let api = AdminApi::bind(settings, store.clone(), keyring.clone()).await?;
+        let keys = keyring.clone();
+        let check = move |resources: &[_]| apisix::check(resources, &keys).map_err(|why| why.to_string());
+        let api = AdminApi::bind(settings, store.clone(), keyring.clone()).await?.checked_by(Box::new(check));
         tracing::info!(address = %api.local_addr()?, "serving the Admin API");
         tokio::spawn(api.run());
     }
