@@ -52,6 +52,8 @@ pub struct Metrics {
     pub requests: Requests,
     /// Requests answered with 503 because the memory runs out.
     pub shed: Counter,
+    /// 1 where changes that others make in the store are heard of, which is always so with a store of our own; else 0.
+    pub store_connected: Gauge,
     /// Streams of TCP, TLS and UDP.
     pub streams: Streams,
     /// Connections to upstreams.
@@ -296,6 +298,10 @@ impl Metrics {
         let shed = Counter::default();
         registry.register("requests_shed", "Requests answered with 503 because the memory runs out", shed.clone());
 
+        let store_connected = Gauge::default();
+        store_connected.set(1);
+        registry.register("store_connected", "Whether changes in etcd are heard of", store_connected.clone());
+
         let connections = Connections::new(registry);
         let streams = Streams::new(registry);
 
@@ -324,6 +330,7 @@ impl Metrics {
             refused_connections,
             requests,
             shed,
+            store_connected,
             streams,
             upstream,
             registry: all,
