@@ -61,6 +61,13 @@ pub struct Metrics {
     registry: Registry,
 }
 
+fn store_connected(registry: &mut Registry) -> Gauge {
+    let connected = Gauge::default();
+    connected.set(1);
+    registry.register("store_connected", "Whether changes in etcd are heard of", connected.clone());
+    connected
+}
+
 /// A counter for every [`Reason`].
 #[derive(Debug)]
 pub struct Reasons([Counter; Reason::ALL.len()]);
@@ -298,10 +305,6 @@ impl Metrics {
         let shed = Counter::default();
         registry.register("requests_shed", "Requests answered with 503 because the memory runs out", shed.clone());
 
-        let store_connected = Gauge::default();
-        store_connected.set(1);
-        registry.register("store_connected", "Whether changes in etcd are heard of", store_connected.clone());
-
         let connections = Connections::new(registry);
         let streams = Streams::new(registry);
 
@@ -330,7 +333,7 @@ impl Metrics {
             refused_connections,
             requests,
             shed,
-            store_connected,
+            store_connected: store_connected(registry),
             streams,
             upstream,
             registry: all,
