@@ -307,7 +307,11 @@ async fn a_stream_route_leads_a_port_to_its_upstream() {
     let (tcp, tls) = (served.stage.streams[0], served.stage.streams[1]);
     served
         .put(&[
-            ("stream_routes/1", json!({"server_port": tcp.port(), "upstream": nodes(upstream.address)})),
+            ("stream_routes/0", json!({"server_port": tcp.port(), "upstream": nodes(other.address)})),
+            (
+                "stream_routes/1",
+                json!({"server_port": tcp.port(), "remote_addr": "127.0.0.0/8", "upstream": nodes(upstream.address)}),
+            ),
             ("stream_routes/2", json!({"sni": "s.test", "upstream_id": 1})),
             ("upstreams/1", nodes(other.address)),
             ("ssls/1", ssl(&["s.test"])),

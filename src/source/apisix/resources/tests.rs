@@ -240,7 +240,7 @@ fn a_stream_route_is_read_with_its_service() {
     let StreamBackend::Upstream(upstream) = &rule.backend else { panic!("{rule:?}") };
     assert_eq!((rule.port, &*upstream.name), (None, "services/3"));
     for (route, field) in [
-        (json!({"remote_addr": "10.0.0.1", "upstream_id": 1}), "remote_addr"),
+        (json!({"remote_addr": "10.0.0.1/8", "upstream_id": 1}), "remote_addr"),
         (json!({"server_addr": "10.0.0.1", "upstream_id": 1}), "server_addr"),
         (json!({"protocol": {"name": "redis"}, "upstream_id": 1}), "protocol"),
         (json!({"plugins": {"mqtt-proxy": {}}, "upstream_id": 1}), "plugins"),
@@ -251,8 +251,9 @@ fn a_stream_route_is_read_with_its_service() {
         bench.put("stream_routes/1", &route);
         assert_eq!(stream(&bench).unwrap_err().field, field, "{route}");
     }
-    bench.put("stream_routes/1", &json!({"server_port": 9100, "upstream": nodes()}));
-    assert!(stream(&bench).is_ok() && bench.upstream("stream_routes/1").is_some());
+    bench.put("stream_routes/1", &json!({"server_port": 9100, "remote_addr": "10.0.0.0/8", "upstream": nodes()}));
+    assert_eq!(stream(&bench).unwrap().clients[0].to_string(), "10.0.0.0/8");
+    assert!(bench.upstream("stream_routes/1").is_some());
 }
 
 #[test]
