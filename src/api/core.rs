@@ -42,6 +42,9 @@ pub struct ServiceSpec {
 /// A port of a Service.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct ServicePort {
+    /// What is spoken at the port.
+    #[serde(rename = "appProtocol")]
+    pub app_protocol: Option<String>,
     /// The port's name.
     pub name: Option<String>,
     /// The port's number.

@@ -128,7 +128,7 @@ fn route(created: i64, rules: Vec<Rule>) -> Object {
 }
 
 fn service(address: ServiceAddress) -> Object {
-    let ports = vec![ServicePort { name: "http".into(), port: 80, protocol: Protocol::Tcp }];
+    let ports = vec![ServicePort { name: "http".into(), port: 80, protocol: Protocol::Tcp, secure: false }];
     Object::Service(observed(0, Ok(Service { address, ports })))
 }
 

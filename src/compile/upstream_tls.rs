@@ -86,7 +86,7 @@ fn client_tls(
         VerifyServer::SystemRoots => Verify::Roots(context.tls.roots().to_vec()),
     };
     let alpn: &[u8] = match protocol {
-        UpstreamProtocol::Http1 => b"http/1.1",
+        UpstreamProtocol::Http1 | UpstreamProtocol::Implied => b"http/1.1",
         UpstreamProtocol::Http2 => b"h2",
         UpstreamProtocol::Stream(_) => b"", // whatever the client and the endpoint speak
     };

@@ -331,18 +331,29 @@ impl Carries {
     /// Whether endpoints with `settings` take it, over `transport`. Where the scheme is left out it is that of streams too.
     fn fits(self, settings: &UpstreamSettings, transport: Protocol) -> Result<(), &'static str> {
         match (self, settings.protocol) {
-            (Self::Requests(_), UpstreamProtocol::Http1 | UpstreamProtocol::Http2) => Ok(()),
             (Self::Requests(_), UpstreamProtocol::Stream(_)) => {
                 Err("has a scheme of streams, for a route of HTTP; write http, https, grpc or grpcs")
             }
+            (Self::Requests(_), _) => Ok(()),
             (Self::Streams, UpstreamProtocol::Stream(protocol)) if protocol == transport => Ok(()),
-            (Self::Streams, UpstreamProtocol::Http1) if settings.tls.is_none() => Ok(()),
+            (Self::Streams, UpstreamProtocol::Http1 | UpstreamProtocol::Implied) if settings.tls.is_none() => Ok(()),
             (Self::Streams, _) => match transport {
                 Protocol::Tcp => Err("has another scheme than TCP streams have; write tcp or tls, or leave it out"),
                 Protocol::Udp => Err("has another scheme than UDP has; write udp, or leave it out"),
             },
         }
     }
+}
+
+const NAME_AUTHORITIES: &str = "name their authorities in the tlsVerify of an ApisixUpstream with the scheme https";
+
+/// The settings for requests to a port whose `appProtocol` asks for TLS; `None` where the ApisixUpstream's scheme decides, or where
+/// it is streams that are carried, which bring their own protocol.
+fn secured_by_service(settings: Option<&UpstreamSettings>, carries: Carries) -> Option<UpstreamSettings> {
+    let settings = settings.cloned().unwrap_or_default();
+    let decides = settings.protocol == UpstreamProtocol::Implied && matches!(carries, Carries::Requests(_));
+    let tls = Some(Box::new(UpstreamTls { client: None, verify: VerifyServer::No }));
+    decides.then(|| UpstreamSettings { protocol: UpstreamProtocol::Http1, tls, ..settings })
 }
 
 /// Resolves `backend` of an object in `namespace`. `field` is the backend's
@@ -400,6 +411,16 @@ pub(super) fn resolve(
         PortRef::Number(port) => format!("{key}:{port}"),
     };
     let settings = settings(world, context, &key, number, field)?;
+    let is_asked = |port: &ServicePort| (port.port, port.protocol) == (number, backend.protocol);
+    let secured = service.ports.iter().any(|port| is_asked(port) && port.secure);
+    let secured = if secured { secured_by_service(settings, carries) } else { None };
+    if secured.is_some() {
+        let message =
+            format!("Service {key} asks for TLS by its appProtocol, and its endpoints' certificates are not verified");
+        let invalid = Invalid::new(Reason::NotVerified, service_field(), format!("{message}; {NAME_AUTHORITIES}"));
+        problems.push(Problem { effect: Effect::Warning, invalid });
+    }
+    let settings = secured.as_ref().or(settings);
     if let Some(why) = settings.and_then(|settings| carries.fits(settings, backend.protocol).err()) {
         return Err(Invalid::unsupported(service_field(), format!("ApisixUpstream {key} {why}")));
     }

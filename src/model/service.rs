@@ -34,6 +34,8 @@ pub struct ServicePort {
     pub port: u16,
     /// The port's protocol: DNS has `53/TCP` and `53/UDP` under two names of one number.
     pub protocol: Protocol,
+    /// Whether `appProtocol` says that HTTP is spoken over TLS there: `https`, or a WebSocket's `wss`.
+    pub secure: bool,
 }
 
 /// An EndpointSlice.

@@ -85,11 +85,13 @@ pub struct UpstreamSettings {
 /// What endpoints are spoken to in: `scheme`, but for its TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum UpstreamProtocol {
-    /// HTTP/1.1. Streams take it for TCP: it is what is meant where nothing is said.
-    #[default]
+    /// HTTP/1.1. Streams take it for plain bytes.
     Http1,
     /// HTTP/2, from the first byte.
     Http2,
+    /// Nothing is said: HTTP/1.1, over TLS where the Service's `appProtocol` asks for that; plain bytes of streams.
+    #[default]
+    Implied,
     /// Whatever the client sends, for streams alone.
     Stream(Protocol),
 }

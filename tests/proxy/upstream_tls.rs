@@ -250,3 +250,34 @@ async fn an_endpoint_that_speaks_no_tls_gets_no_request() {
     assert_eq!(status(&stage, "a.test").await, 502);
     assert_eq!(plain.seen().len(), 0);
 }
+
+/// Cases 40 and 41 of APISIX's suite for routes.
+#[tokio::test]
+async fn a_service_says_by_its_app_protocol_that_tls_is_spoken() {
+    let upstream = serve(server_tls(&["a.test"], &["http/1.1"], None), answer_with_echo).await;
+    let stage = Stage::new([]).await;
+    stage.apply(route_for_everything(upstream.address));
+    let service = |app_protocol: &str| {
+        let [mut service, ..] = route_for_everything(upstream.address);
+        service["spec"]["ports"][0]["appProtocol"] = app_protocol.into();
+        service
+    };
+    assert_eq!(status(&stage, "a.test").await, 502, "plain text");
+    for app_protocol in ["https", "wss", "kubernetes.io/wss"] {
+        stage.apply([service(app_protocol)]);
+        assert_eq!(status(&stage, "a.test").await, 200, "{app_protocol}");
+        assert_eq!(upstream.seen().pop().unwrap().sni.as_deref(), Some("a.test"));
+        echoes(websocket(Connection::plain(stage.http).await, "a.test").await, 100_000).await;
+        let problems = stage.problems_of(Kind::ApisixRoute, "upstream");
+        assert!(problems.len() == 1 && problems[0].contains("certificates are not verified"), "{problems:?}");
+    }
+    stage.apply([settings(json!({"retries": 0}))]);
+    assert_eq!(status(&stage, "a.test").await, 200, "an ApisixUpstream that says nothing of it");
+    stage.apply([settings(json!({"scheme": "http"}))]);
+    assert_eq!(status(&stage, "a.test").await, 502, "one that does comes first");
+    stage.delete(Kind::ApisixUpstream, "upstream");
+    for app_protocol in ["http", "kubernetes.io/ws", "example.com/other"] {
+        stage.apply([service(app_protocol)]);
+        assert_eq!(status(&stage, "a.test").await, 502, "{app_protocol}");
+    }
+}

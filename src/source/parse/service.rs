@@ -26,10 +26,11 @@ impl Observe for api::Service {
         };
         let mut served = Vec::new();
         for (index, port) in ports.unwrap_or_default().into_iter().enumerate() {
-            let api::ServicePort { name, port, protocol: text } = port;
+            let api::ServicePort { app_protocol, name, port, protocol: text } = port;
             if let Some(protocol) = protocol(text.as_deref()) {
                 let port = number(port, format!("spec.ports[{index}].port"))?;
-                served.push(ServicePort { name: name.unwrap_or_default().into(), port, protocol });
+                let secure = app_protocol.as_deref().is_some_and(is_secure);
+                served.push(ServicePort { name: name.unwrap_or_default().into(), port, protocol, secure });
             }
         }
         Ok(Service { address, ports: served })
@@ -47,6 +48,12 @@ pub(super) fn protocol(protocol: Option<&str>) -> Option<Protocol> {
         Some("UDP") => Some(Protocol::Udp),
         Some(_) => None,
     }
+}
+
+/// Whether an `appProtocol` is one of HTTP over TLS, as APISIX's controller has it (KEP-3726 for the prefixed one). All others mean
+/// plain text, or nothing to us.
+fn is_secure(app_protocol: &str) -> bool {
+    matches!(app_protocol, "https" | "wss" | "kubernetes.io/wss")
 }
 
 /// A port's number.

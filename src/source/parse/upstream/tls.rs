@@ -13,7 +13,8 @@ pub(in crate::source) fn read(
     field: &str,
 ) -> Result<(UpstreamProtocol, Option<UpstreamTls>), Invalid> {
     let (spoken, secure) = match scheme {
-        "" | "http" => (UpstreamProtocol::Http1, false),
+        "" => (UpstreamProtocol::Implied, false),
+        "http" => (UpstreamProtocol::Http1, false),
         "https" => (UpstreamProtocol::Http1, true),
         "grpc" | "h2c" => (UpstreamProtocol::Http2, false),
         "grpcs" | "h2" => (UpstreamProtocol::Http2, true),
@@ -68,9 +69,9 @@ mod tests {
 
     #[test]
     fn schemes_are_protocols_with_or_without_tls() {
-        use UpstreamProtocol::{Http1, Http2, Stream};
+        use UpstreamProtocol::{Http1, Http2, Implied, Stream};
         for (scheme, spoken, secure) in [
-            ("", Http1, false),
+            ("", Implied, false),
             ("http", Http1, false),
             ("https", Http1, true),
             ("grpc", Http2, false),
