@@ -171,6 +171,8 @@ fn a_route_takes_from_its_service_what_it_has_not_and_follows_it() {
         bench.fault("1")
     );
     assert_eq!(bench.upstream("services/5").unwrap().unwrap_err().field, "plugins");
+    bench.put("services/5", &json!({"upstream": "x"}));
+    assert_eq!(bench.upstream("services/5").unwrap().unwrap_err().field, "upstream");
     bench.put("routes/2", &json!({"uri": "/*", "upstream_id": 9}));
     assert_eq!(bench.delete("services/5"), 2, "its upstream and the one route that is left");
     assert!(bench.fault("1").message.contains("does not exist"));
@@ -396,6 +398,8 @@ fn an_ssl_shows_its_certificates_and_lets_clients_in() {
     assert!(bench.tls("1").is_none() && bench.secret("ssls/1", "cert").is_none());
     bench.put("ssls/1", &json!({"type": "client", "cert": "-----A", "key": "-----KA"}));
     assert!(bench.tls("1").is_none() && bench.secret("ssls/1", "cert").is_some());
+    bench.put("ssls/1", &json!({"type": "client", "cert": "-----A", "key": "%"}));
+    assert_eq!(bench.tls("1").unwrap().unwrap_err().field, "key", "so it is reported");
 }
 
 #[test]
@@ -415,6 +419,7 @@ fn an_ssl_that_cannot_be_honoured_refuses_its_hosts_and_names_the_field() {
         (json!({"client": {"ca": "$env://CA"}}), "client.ca"),
         (json!({"client": {"ca": "-----", "depth": -1}}), "client.depth"),
         (json!({"client": {"ca": "-----", "depht": 1}}), "client.depht"),
+        (json!({"client": {"ca": "-----", "desc": "d"}}), "client.desc"),
         (json!({"client": {"ca": "-----", "skip_mtls_uri_regex": ["("]}}), "client.skip_mtls_uri_regex[0]"),
     ] {
         bench.put("ssls/1", &ssl(more.clone()));
