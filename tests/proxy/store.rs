@@ -74,16 +74,16 @@ impl Served {
 
     /// What a new plain connection gets: the body of a 200, else the status.
     async fn get(&self, host: &str, target: &str) -> String {
-        shown(Connection::plain(self.stage.http).await.get(host, target).await)
+        shown(&Connection::plain(self.stage.http).await.get(host, target).await)
     }
 
     /// As [`Self::get`], over TLS.
     async fn get_tls(&self, host: &str, target: &str, certificate: Option<&Certified>) -> String {
-        shown(Connection::secure(self.stage.https, "http/1.1", host, certificate).await.get(host, target).await)
+        shown(&Connection::secure(self.stage.https, "http/1.1", host, certificate).await.get(host, target).await)
     }
 }
 
-fn shown(answer: crate::client::Answer) -> String {
+fn shown(answer: &crate::client::Answer) -> String {
     if answer.status == 200 {
         String::from_utf8(answer.body.to_vec()).unwrap()
     } else {
@@ -212,7 +212,7 @@ async fn routes_are_told_apart_by_their_conditions() {
     assert_eq!(served.get("a.test", "/?n=9").await, "text");
     let mut client = Connection::plain(served.stage.http).await;
     let request = client.request("GET", "a.test", "/?n=4").header("x", "1").body(text("")).unwrap();
-    assert_eq!(shown(crate::client::answer(client.send(request).await.unwrap()).await), "rest");
+    assert_eq!(shown(&crate::client::answer(client.send(request).await.unwrap()).await), "rest");
 }
 
 #[tokio::test]
@@ -319,8 +319,8 @@ async fn a_stream_route_leads_a_port_to_its_upstream() {
         ])
         .await;
     assert_eq!(served.stage.all_problems(), [""; 0]);
-    assert_eq!(shown(Connection::plain(tcp).await.get("any.test", "/").await), "up");
-    assert_eq!(shown(Connection::secure(tls, "http/1.1", "s.test", None).await.get("any.test", "/").await), "other");
+    assert_eq!(shown(&Connection::plain(tcp).await.get("any.test", "/").await), "up");
+    assert_eq!(shown(&Connection::secure(tls, "http/1.1", "s.test", None).await.get("any.test", "/").await), "other");
 }
 
 #[tokio::test]

@@ -23,8 +23,8 @@ pub fn check(resources: &[(Key, Arc<str>)], keyring: &Arc<Keyring>) -> Result<()
     let change = translation.take(Update::All(Listing { entries, revision: 0 }));
     let mut objects = Vec::new();
     flatten(change, &mut objects);
-    let own = objects.iter().filter(|(name, _)| **name == *own || name.starts_with(&part));
-    own.filter_map(|(_, object)| refusal(object)).next().map_or(Ok(()), Err)
+    let mut own = objects.iter().filter(|(name, _)| **name == *own || name.starts_with(&part));
+    own.find_map(|(_, object)| refusal(object)).map_or(Ok(()), Err)
 }
 
 /// The objects of a change, by their names.
