@@ -356,6 +356,27 @@ async fn a_drain_waits_for_open_streams() {
     assert!(drain.await.unwrap());
 }
 
+#[tokio::test]
+async fn there_is_a_limit_to_connections_of_streams() {
+    let echo = Echo::start().await;
+    let settings = Settings { max_connections: 1, ..listening() };
+    let stage = Stage::with(settings, || upstream(&[echo.address]), config());
+    let mut first = TcpStream::connect(stage.tcp).await.unwrap();
+    echoes(&mut first, "hello").await;
+    // The kernel has accepted it; nobody serves it while the first one is there.
+    let mut second = TcpStream::connect(stage.tcp).await.unwrap();
+    second.write_all(b"hello").await.unwrap();
+    for _ in 0..100 {
+        echoes(&mut first, "still there").await;
+    }
+    assert_eq!(echo.connections(), 1);
+    assert_eq!(stage.scene.metric("portcullis_connections{listener=\"stream_tcp\"}"), 1);
+    drop(first);
+    let mut answer = [0; 5];
+    timeout(PATIENCE, second.read_exact(&mut answer)).await.expect("it is never served").unwrap();
+    assert_eq!((&answer, echo.connections()), (b"hello", 2));
+}
+
 /// An upstream that sends each datagram back with its sender's port before it.
 async fn udp_echo() -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
