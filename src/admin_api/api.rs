@@ -16,7 +16,7 @@ use super::gate;
 use super::keys::Keys;
 use super::openapi;
 use super::query::Query;
-use super::resources::{Outcome, Resources};
+use super::resources::{Check, Outcome, Resources};
 use super::settings::{Mode, Settings};
 use super::target::{Place, Target, title};
 use crate::keyring::Keyring;
@@ -44,6 +44,11 @@ impl Api {
     pub(super) fn new(settings: Settings, store: Store, keyring: Arc<Keyring>) -> io::Result<Self> {
         let resources = Resources::new(settings.prefix.clone(), store, keyring);
         Ok(Self { configs: Configs::default(), keys: Keys::new(&settings)?, resources, settings })
+    }
+
+    /// Refuses from now on what `check` refuses.
+    pub(super) fn checked_by(&mut self, check: Check) {
+        self.resources.check = Some(check);
     }
 
     /// Answers a request of `peer`, whose certificate names `subject` where one is asked for.

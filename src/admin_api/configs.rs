@@ -96,12 +96,12 @@ impl State {
         let mut changed = Vec::new();
         for kind in Kind::ALL.into_iter().filter(|kind| is_listed(*kind)) {
             let name = version_name(kind);
-            let old = self.document.get(&name).and_then(Value::as_f64).unwrap_or(0.0);
-            let new = sent.get(&name).cloned().unwrap_or_else(|| json!(old + 1.0));
-            if new.as_f64().is_some_and(|new| new < old) {
+            let old = self.document.get(&name).and_then(Value::as_i64).unwrap_or(0);
+            let new = sent.get(&name).and_then(Value::as_i64).unwrap_or(old.saturating_add(1));
+            if new < old {
                 return Err(Failure::bad(format!("{name} must be greater than or equal to ({old})")));
             }
-            let parts = if new.as_f64() == Some(old) {
+            let parts = if new == old {
                 self.document.get(kind.plural()).cloned()
             } else {
                 changed.push(kind);
@@ -113,7 +113,7 @@ impl State {
                 }
                 document.insert(kind.plural().to_owned(), parts);
             }
-            document.insert(name, new);
+            document.insert(name, new.into());
         }
         resources.replace(&changed, items).await?;
         self.document = document;
@@ -180,8 +180,8 @@ fn read(document: &Map<String, Value>, resources: &Resources) -> (Vec<(Key, Valu
     let (mut items, mut wrong) = (Vec::new(), Vec::new());
     for kind in Kind::ALL.into_iter().filter(|kind| is_listed(*kind)) {
         let version = document.get(&version_name(kind));
-        if version.is_some_and(|version| !version.is_number()) {
-            let error = format!("{} must be a number", version_name(kind));
+        if version.is_some_and(|version| version.as_i64().is_none()) {
+            let error = format!("{} must be a number without a fraction", version_name(kind));
             wrong.push(Wrong { error, id: String::new(), index: None, kind });
         }
         let mut known = BTreeSet::new();

@@ -43,6 +43,7 @@ use crate::trust::Refusal;
 
 pub use self::keys::PUBLIC_KEY;
 pub use self::openapi::document as openapi;
+pub use self::resources::Check;
 pub use self::settings::{ApiKey, Mode, Role, Settings, TlsFiles};
 
 /// Connections at a time; more wait.
@@ -61,7 +62,7 @@ const LARGEST_HEAD: usize = 32 << 10;
 #[derive(Debug)]
 pub struct AdminApi {
     listener: TcpListener,
-    service: Arc<Service>,
+    service: Service,
 }
 
 #[derive(Debug)]
@@ -82,7 +83,14 @@ impl AdminApi {
         let api = Api::new(settings, store, keyring).context("the Admin API has no key")?;
         let listener = TcpListener::bind(address).await;
         let listener = listener.with_context(|| format!("cannot listen on {address} for the Admin API"))?;
-        Ok(Self { listener, service: Arc::new(Service { api, tls }) })
+        Ok(Self { listener, service: Service { api, tls } })
+    }
+
+    /// The same, refusing what `check` refuses: what is valid by itself may be more than can be served.
+    #[must_use]
+    pub fn checked_by(mut self, check: Check) -> Self {
+        self.service.api.checked_by(check);
+        self
     }
 
     /// The address that was bound.
@@ -96,6 +104,7 @@ impl AdminApi {
     /// Serves until it is cancelled.
     pub async fn run(self) {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let service = Arc::new(self.service);
         loop {
             // The semaphore is never closed.
             let Ok(permit) = room.clone().acquire_owned().await else { return };
@@ -103,7 +112,7 @@ impl AdminApi {
                 tokio::time::sleep(Duration::from_millis(100)).await; // out of file descriptors: let some be closed
                 continue;
             };
-            tokio::spawn(self.service.clone().serve(stream, peer, permit));
+            tokio::spawn(service.clone().serve(stream, peer, permit));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The verbs on resources.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +28,13 @@ const IDS: &str = "gen_id";
 /// A status and what is answered with it.
 pub(super) type Outcome = Result<(StatusCode, Value), Failure>;
 
+/// Says whether the first of some resources can be served, which refers to the others. Their texts are as the store has them.
+pub type Check = Box<dyn Fn(&[(Key, Arc<str>)]) -> Result<(), String> + Send + Sync>;
+
 /// The resources in a store.
-#[derive(Debug)]
 pub(super) struct Resources {
+    /// Asked about what is written, where there is one.
+    pub(super) check: Option<Check>,
     keyring: Arc<Keyring>,
     prefix: Arc<str>,
     store: Store,
@@ -40,7 +45,7 @@ pub(super) struct Resources {
 
 impl Resources {
     pub(super) fn new(prefix: Arc<str>, store: Store, keyring: Arc<Keyring>) -> Self {
-        Self { keyring, prefix, store, writing: Mutex::new(()) }
+        Self { check: None, keyring, prefix, store, writing: Mutex::new(()) }
     }
 
     /// One resource, or a list.
@@ -81,13 +86,13 @@ impl Resources {
         let key = place.key(&id);
         let _writing = self.writing.lock().await;
         for _ in 0..ATTEMPTS {
-            let mut guards = self.needs(place, &value).await?;
+            let mut needs = self.needs(place, &value).await?;
             let old = self.store.get(&key.to_string()).await?;
-            guards.push(guard(&key, old.as_ref()));
+            needs.guards.push(guard(&key, old.as_ref()));
             let created = old.as_ref().and_then(parse).and_then(|old| old.get("create_time").cloned());
             value["create_time"] = created.unwrap_or_else(now);
             value["update_time"] = now();
-            if self.write(&key, value.clone(), ttl, guards).await?.is_some() {
+            if self.write(&key, value.clone(), ttl, needs).await? {
                 let status = if old.is_some() { StatusCode::OK } else { StatusCode::CREATED };
                 return Ok((status, self.written(&key, value)));
             }
@@ -106,17 +111,17 @@ impl Resources {
         self.check(place.kind, &value)?;
         let _writing = self.writing.lock().await;
         for _ in 0..ATTEMPTS {
-            let mut guards = self.needs(place, &value).await?;
+            let mut needs = self.needs(place, &value).await?;
             let mark = Operation::Put { key: IDS.into(), ttl: None, value: "1".into() };
             let marked = self.store.commit(&Transaction { guards: Vec::new(), operations: vec![mark] }).await?;
             let Committed::Done(revision) = marked else { continue };
             let id = format!("{revision:020}");
             let key = place.key(&id);
-            guards.push(guard(&key, None));
+            needs.guards.push(guard(&key, None));
             value["id"] = id.into();
             value["create_time"] = now();
             value["update_time"] = now();
-            if self.write(&key, value.clone(), ttl, guards).await?.is_some() {
+            if self.write(&key, value.clone(), ttl, needs).await? {
                 return Ok((StatusCode::CREATED, self.written(&key, value)));
             }
         }
@@ -150,9 +155,9 @@ impl Resources {
                 value["update_time"] = now();
             }
             self.check(place.kind, &value)?;
-            let mut guards = self.needs(place, &value).await?;
-            guards.push(guard(&key, Some(&old)));
-            if self.write(&key, value.clone(), ttl, guards).await?.is_some() {
+            let mut needs = self.needs(place, &value).await?;
+            needs.guards.push(guard(&key, Some(&old)));
+            if self.write(&key, value.clone(), ttl, needs).await? {
                 return Ok((StatusCode::OK, self.written(&key, value)));
             }
         }
@@ -191,11 +196,17 @@ impl Resources {
                 operations.insert(text.clone(), Operation::Delete(text));
             }
         }
-        for (key, mut value) in items.into_iter().filter(|(key, _)| kinds.contains(&owner(key.kind))) {
+        let mut texts = BTreeMap::new();
+        for (key, mut value) in items {
             secrets::seal(key.kind, &mut value, &self.keyring);
-            let text: Arc<str> = key.to_string().into();
-            let put = Operation::Put { key: text.clone(), ttl: None, value: value.to_string().into() };
-            operations.insert(text, put);
+            texts.insert(key, (Arc::<str>::from(value.to_string()), value));
+        }
+        for (key, (text, value)) in texts.iter().filter(|(key, _)| kinds.contains(&owner(key.kind))) {
+            let needed = references(key.kind, value).into_iter();
+            let found = needed.filter_map(|(_, key)| texts.get_key_value(&key)).map(|(key, (text, _))| (key, text));
+            self.can_be_served(std::iter::once((key, text)).chain(found))?;
+            let name: Arc<str> = key.to_string().into();
+            operations.insert(name.clone(), Operation::Put { key: name, ttl: None, value: text.clone() });
         }
         let operations = operations.into_values().collect();
         // Without guards it is always done.
@@ -205,19 +216,18 @@ impl Resources {
 
     /// Whether a resource is valid by itself.
     pub(super) fn check(&self, kind: Kind, value: &Value) -> Result<(), Failure> {
-        let environment = &resource::process_environment;
-        resource::usable(kind, value, &self.keyring, environment).map(|_| ()).map_err(Failure::bad)
+        resource::check_sealed(kind, value, &self.keyring).map_err(Failure::bad)
     }
 
-    /// That what a resource refers to is there: now, and when it is written.
-    async fn needs(&self, place: &Place, value: &Value) -> Result<Vec<Guard>, Failure> {
-        let mut guards = Vec::new();
+    /// What a resource refers to, which must be there: now, and when it is written.
+    async fn needs(&self, place: &Place, value: &Value) -> Result<Needs, Failure> {
+        let mut needs = Needs::default();
         if place.kind == Kind::Credential {
             let consumer = Key::new(Kind::Consumer, place.owner.as_str()).to_string();
             if self.store.get(&consumer).await?.is_none() {
                 return Err(Failure::new(StatusCode::NOT_FOUND, "consumer not found"));
             }
-            guards.push(Guard::Present(consumer.into()));
+            needs.guards.push(Guard::Present(consumer.into()));
         }
         for (_, key) in references(place.kind, value) {
             let found = self.store.get(&key.to_string()).await?;
@@ -225,11 +235,10 @@ impl Resources {
             if key.kind == Kind::Ssl && parse(&found).is_none_or(|ssl| ssl["type"] != "client") {
                 return Err(Failure::bad(format!("{}, wrong ssl type", fetching(&key))));
             }
-            guards.push(Guard::Present(key.to_string().into()));
+            needs.guards.push(Guard::Present(key.to_string().into()));
+            needs.found.push((key, found.value));
         }
-        // Two fields may name one resource.
-        guards.dedup();
-        Ok(guards)
+        Ok(needs)
     }
 
     /// That no resource refers to `key`.
@@ -251,20 +260,22 @@ impl Resources {
         Ok(())
     }
 
-    /// Writes a resource with its secrets sealed; `None` where a guard did not hold.
-    async fn write(
-        &self,
-        key: &Key,
-        mut value: Value,
-        ttl: Option<Duration>,
-        guards: Vec<Guard>,
-    ) -> Result<Option<u64>, Failure> {
+    /// Writes a resource with its secrets sealed; false where a guard did not hold.
+    async fn write(&self, key: &Key, mut value: Value, ttl: Option<Duration>, needs: Needs) -> Result<bool, Failure> {
         secrets::seal(key.kind, &mut value, &self.keyring);
-        let put = Operation::Put { key: key.to_string().into(), ttl, value: value.to_string().into() };
-        match self.store.commit(&Transaction { guards, operations: vec![put] }).await? {
-            Committed::Done(revision) => Ok(Some(revision)),
-            Committed::Refused => Ok(None),
-        }
+        let text: Arc<str> = value.to_string().into();
+        let found = needs.found.iter().map(|(key, text)| (key, text));
+        self.can_be_served(std::iter::once((key, &text)).chain(found))?;
+        let put = Operation::Put { key: key.to_string().into(), ttl, value: text };
+        let transaction = Transaction { guards: needs.guards, operations: vec![put] };
+        Ok(self.store.commit(&transaction).await? != Committed::Refused)
+    }
+
+    /// Whether the first of `resources` can be served, which refers to the others.
+    fn can_be_served<'a>(&self, resources: impl Iterator<Item = (&'a Key, &'a Arc<str>)>) -> Result<(), Failure> {
+        let Some(check) = &self.check else { return Ok(()) };
+        let resources: Vec<_> = resources.map(|(key, text)| (key.clone(), text.clone())).collect();
+        check(&resources).map_err(|why| Failure::bad(format!("invalid configuration: {why}")))
     }
 
     /// The answer to a write.
@@ -281,12 +292,24 @@ impl Resources {
     }
 }
 
+impl fmt::Debug for Resources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resources").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// What a resource refers to.
+#[derive(Debug, Default)]
+struct Needs {
+    found: Vec<(Key, Arc<str>)>,
+    guards: Vec<Guard>,
+}
+
 /// Whether resources of one kind can refer to those of another.
 fn may_refer(kind: Kind, to: Kind) -> bool {
     let users: BTreeMap<Kind, &[Kind]> = BTreeMap::from([
         (Kind::Upstream, &[Kind::Route, Kind::Service, Kind::StreamRoute][..]),
         (Kind::Service, &[Kind::Route, Kind::StreamRoute]),
-        (Kind::PluginConfig, &[Kind::Route]),
         (Kind::ConsumerGroup, &[Kind::Consumer]),
         (Kind::Ssl, &[Kind::Route, Kind::Service, Kind::StreamRoute, Kind::Upstream]),
     ]);

@@ -97,7 +97,6 @@ impl Loaded {
     fn read(files: &TlsFiles) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let (chain, key) = trust::pair(provider.key_provider, &read(&files.certificate)?, &read(&files.key)?)
-            .map_err(anyhow::Error::msg)
             .with_context(|| format!("{} and {}", files.certificate.display(), files.key.display()))?;
         let anchors = files.client_ca.as_deref().map(anchors).transpose()?;
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;

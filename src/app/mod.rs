@@ -198,7 +198,7 @@ async fn start_control(
     if let Some(config) = config {
         sources.push(SourceId::Store);
         let streams = stream_ports.has_any();
-        resources::start(config, &options.data, streams, change_sender.clone()).await?;
+        resources::start(config, &options.data, streams, change_sender.clone(), readiness).await?;
     }
     let (names_sender, names) = watch::channel(BTreeSet::new());
     tokio::spawn(dns::run_system(names, change_sender));

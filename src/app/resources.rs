@@ -2,18 +2,19 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::standalone::Standalone;
 use crate::admin_api::{self, AdminApi, ApiKey, Mode, Role, TlsFiles};
 use crate::config::{self, Config, Provider};
 use crate::keyring::Keyring;
+use crate::readiness::Readiness;
 use crate::source::apisix;
-use crate::store::{Embedded, Store};
+use crate::store::{Connection, Embedded, Etcd, EtcdOptions, EtcdTls, Store};
 use crate::world::Change;
 
 /// What keys begin with where no etcd says otherwise (APISIX).
@@ -28,6 +29,7 @@ pub(super) async fn start(
     data: &Path,
     streams: bool,
     changes: mpsc::Sender<Change>,
+    readiness: &Readiness,
 ) -> anyhow::Result<()> {
     let mode = if matches!(config.provider, Provider::Yaml(_)) { Mode::Standalone } else { Mode::Resources };
     if mode == Mode::Resources || config.admin.is_some() {
@@ -35,10 +37,12 @@ pub(super) async fn start(
         made.with_context(|| format!("cannot make the data folder {}; name another with --data", data.display()))?;
     }
     let keyring = keyring(config, data).map_err(anyhow::Error::msg)?;
-    let (store, prefix) = open(&config.provider, data)?;
+    let (store, prefix) = open(config, data, readiness)?;
     if let Some(admin) = &config.admin {
         let settings = settings(admin, data, &prefix, (mode, streams));
-        let api = AdminApi::bind(settings, store.clone(), keyring.clone()).await?;
+        let keys = keyring.clone();
+        let check = move |resources: &[_]| apisix::check(resources, &keys).map_err(|why| why.to_string());
+        let api = AdminApi::bind(settings, store.clone(), keyring.clone()).await?.checked_by(Box::new(check));
         tracing::info!(address = %api.local_addr()?, "serving the Admin API");
         tokio::spawn(api.run());
     }
@@ -46,17 +50,50 @@ pub(super) async fn start(
     Ok(())
 }
 
-fn open(provider: &Provider, data: &Path) -> anyhow::Result<(Store, Arc<str>)> {
-    match provider {
+fn open(config: &Config, data: &Path, readiness: &Readiness) -> anyhow::Result<(Store, Arc<str>)> {
+    match &config.provider {
         Provider::Embedded => {
             let store = Embedded::open(data).map_err(anyhow::Error::msg)?;
             Ok((Store::Embedded(store), PREFIX.into()))
         }
-        Provider::Etcd(_) => anyhow::bail!("etcd is not served yet"),
+        Provider::Etcd(etcd) => {
+            let store =
+                Etcd::start(etcd_options(etcd, config.authorities.clone(), data)).map_err(anyhow::Error::msg)?;
+            tokio::spawn(report(store.connection(), readiness.clone()));
+            Ok((Store::Etcd(store), etcd.prefix.trim_end_matches('/').into()))
+        }
         Provider::Yaml(path) => {
             let (file, store) = Standalone::open(path.clone())?;
             tokio::spawn(file.run());
             Ok((Store::Memory(store), PREFIX.into()))
+        }
+    }
+}
+
+fn etcd_options(etcd: &config::Etcd, ca: Option<PathBuf>, data: &Path) -> EtcdOptions {
+    let config::EtcdTls { identity, sni, verify } = etcd.tls.clone();
+    EtcdOptions {
+        folder: Some(data.to_owned()),
+        hosts: etcd.hosts.clone(),
+        prefix: etcd.prefix.clone(),
+        timeout: etcd.timeout,
+        tls: EtcdTls { ca, identity, sni, verify },
+        user: etcd.user.clone(),
+    }
+}
+
+/// Lets `/readyz` tell how etcd is followed. It informs only: what is known is served without etcd too.
+async fn report(mut connection: watch::Receiver<Connection>, readiness: Readiness) {
+    loop {
+        let health = match *connection.borrow_and_update() {
+            Connection::Connected => Ok(()),
+            Connection::Connecting => Err("does not answer yet".to_owned()),
+            Connection::Copy => Err("does not answer: the copy of what it told last is served".to_owned()),
+            Connection::Lost => Err("does not answer: what it told last is served".to_owned()),
+        };
+        readiness.report("etcd", health);
+        if connection.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::attach::Attached;
 use super::upstreams::{self, Carries, Endpoints};
 use super::{Context, ObjectReport, Report, attach};
-use crate::model::{Effect, HostPattern, Kind, Meta, ObjectKey, ObjectRef, PathPattern, Problem, Rule, SourceId};
+use crate::model::{
+    Effect, HostPattern, Kind, Meta, ObjectKey, ObjectRef, PathPattern, Problem, Protocol, Rule, SourceId,
+};
 use crate::snapshot::{Backends, HostRoutes, HostTable, Route, RouteStats, Snapshot};
 use crate::world::World;
 
@@ -94,7 +96,8 @@ fn backends(
         }
     }
     for upstream in &rule.upstreams {
-        match upstreams::external(world, context, &key.namespace, (upstream, rule.timeouts), endpoints) {
+        let upstream_of = (upstream, Carries::Requests(rule.timeouts), Protocol::Tcp);
+        match upstreams::external(world, context, &key.namespace, upstream_of, endpoints) {
             Ok(resolved_upstream) => resolved.push((resolved_upstream, upstream.weight)),
             Err(invalid) => problems.push(Problem { effect: Effect::Unresolved, invalid }),
         }

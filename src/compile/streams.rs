@@ -8,7 +8,8 @@ use super::attach::{self, Attached};
 use super::upstreams::{self, Carries, Endpoints};
 use super::{Context, Report};
 use crate::model::{
-    Effect, HostPattern, Invalid, Kind, ObjectKey, ObjectRef, Problem, Protocol, Reason, StreamPorts, StreamRule,
+    Effect, HostPattern, Invalid, Kind, ObjectKey, ObjectRef, Problem, Protocol, Reason, StreamBackend, StreamPorts,
+    StreamRule,
 };
 use crate::snapshot::{Backends, Snapshot, StreamKey, StreamRoute, StreamStats, StreamTable, Upstream};
 use crate::world::World;
@@ -42,22 +43,64 @@ pub(super) fn compile(
                     continue;
                 }
             };
-            let field = format!("{}.backend", rule.field);
-            let backend = (&rule.backend, Carries::Streams);
-            let upstream =
-                upstreams::resolve(world, context, &key.namespace, backend, &field, endpoints, &mut problems);
-            let upstream = upstream.and_then(|upstream| elsewhere(upstream, rule.protocol, context, &field));
-            let upstream = upstream.map_err(|invalid| problems.push(Problem { effect: Effect::Unresolved, invalid }));
-            let name: Arc<str> = format!("{key}/{}", rule.name).into();
+            let name: Arc<str> =
+                if rule.name.is_empty() { key.to_string() } else { format!("{key}/{}", rule.name) }.into();
             let stats = previous.carried.stream_stats.get(&name).cloned().unwrap_or_default();
             all_stats.insert(name.clone(), stats.clone());
-            let backends = Backends::new(upstream.ok().map(|upstream| (upstream, 1)));
-            let route = StreamRoute { backends, name, stats };
-            table.insert(&claimed, Arc::new(route));
+            for claimed in claimed {
+                let upstream = upstream(world, context, (key, rule), protocol(&claimed), endpoints, &mut problems);
+                let backends = Backends::new(upstream.map(|upstream| (upstream, 1)));
+                let route = StreamRoute { backends, name: name.clone(), stats: stats.clone() };
+                table.insert(&claimed, Arc::new(route));
+            }
         }
         tell(report, key, problems);
     }
     (table, all_stats)
+}
+
+/// Where the streams of a rule go on; `None` where that is not resolved.
+fn upstream(
+    world: &World,
+    context: &Context,
+    (key, rule): (&ObjectKey, &StreamRule),
+    protocol: Protocol,
+    endpoints: &mut Endpoints<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Upstream> {
+    let namespace = &key.namespace;
+    let (resolved, field) = match &rule.backend {
+        StreamBackend::Service(backend) => {
+            let field = format!("{}.backend", rule.field);
+            let backend = (backend, Carries::Streams);
+            let resolved = upstreams::resolve(world, context, namespace, backend, &field, endpoints, problems);
+            (resolved, format!("{field}.serviceName"))
+        }
+        StreamBackend::Upstream(reference) => {
+            let upstream = (reference, Carries::Streams, protocol);
+            (upstreams::external(world, context, namespace, upstream, endpoints), reference.field.to_string())
+        }
+    };
+    let resolved = resolved.and_then(|upstream| elsewhere(upstream, protocol, context, &field));
+    match resolved {
+        Ok(upstream) => Some(upstream),
+        Err(invalid) => {
+            let problem = Problem { effect: Effect::Unresolved, invalid };
+            // A rule for several ports says it once.
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+            None
+        }
+    }
+}
+
+/// The protocol of what is opened for `key`.
+fn protocol(key: &StreamKey) -> Protocol {
+    match key {
+        StreamKey::Tcp(_) | StreamKey::Tls(..) => Protocol::Tcp,
+        StreamKey::Udp(_) => Protocol::Udp,
+    }
 }
 
 /// The upstream, unless it leads back to us: nothing in a stream would tell how often it has gone round.
@@ -67,10 +110,10 @@ fn elsewhere(upstream: Upstream, protocol: Protocol, context: &Context, field: &
         None => Ok(upstream),
         Some(own) => {
             let message = format!(
-                "an endpoint of {}, {protocol} {own}, is this proxy itself, and streams would go round for ever; name                  another Service",
+                "an endpoint of {}, {protocol} {own}, is this proxy itself, and streams would go round for ever; name another Service",
                 upstream.name
             );
-            Err(Invalid::spec(format!("{field}.serviceName"), message))
+            Err(Invalid::spec(field, message))
         }
     }
 }
@@ -83,31 +126,57 @@ fn tell(report: &mut Report, key: &ObjectKey, problems: Vec<Problem>) {
     }
 }
 
-/// What the rule is for, if the port is opened and nobody has it already.
-fn claim(rule: &StreamRule, ports: Option<&StreamPorts>, table: &StreamTable) -> Result<StreamKey, Invalid> {
-    let key = key_of(rule, ports)?;
-    match table.get(&key) {
-        None => Ok(key),
-        Some(owner) => {
+/// What the rule is for, if a port is opened for it and nobody has that already.
+fn claim(rule: &StreamRule, ports: Option<&StreamPorts>, table: &StreamTable) -> Result<Vec<StreamKey>, Invalid> {
+    let keys = match (rule.port, rule.protocol) {
+        (Some(port), Some(protocol)) => vec![key_of(rule, port, protocol, ports)?],
+        _ => keys_of(rule, ports)?,
+    };
+    let (taken, free): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| table.get(key).is_some());
+    match taken.first().filter(|_| free.is_empty()).and_then(|key| Some((key, table.get(key)?))) {
+        None => Ok(free),
+        Some((key, owner)) => {
             let message = format!("{key} belongs to the rule {}; this one is not used", owner.name);
             Err(Invalid::new(Reason::Conflict, format!("{}.match", rule.field), message))
         }
     }
 }
 
+/// Everything that is opened and that fits a rule which leaves the port or the protocol open. Where nobody knows what is opened,
+/// nothing is.
+fn keys_of(rule: &StreamRule, ports: Option<&StreamPorts>) -> Result<Vec<StreamKey>, Invalid> {
+    let Some(ports) = ports else { return Ok(Vec::new()) };
+    let fit = |opened: &BTreeSet<u16>, protocol| {
+        let is_wanted = rule.protocol.is_none_or(|wanted| wanted == protocol);
+        let opened = opened.iter().copied();
+        opened.filter(|port| is_wanted && rule.port.is_none_or(|wanted| wanted == *port)).collect::<Vec<_>>()
+    };
+    let tls = fit(&ports.tls, Protocol::Tcp).into_iter().map(|port| StreamKey::Tls(port, rule.host.clone()));
+    let mut keys: Vec<_> = tls.collect();
+    let names_host = rule.host != HostPattern::Any;
+    if !names_host {
+        keys.extend(fit(&ports.tcp, Protocol::Tcp).into_iter().map(StreamKey::Tcp));
+        keys.extend(fit(&ports.udp, Protocol::Udp).into_iter().map(StreamKey::Udp));
+    }
+    if keys.is_empty() {
+        let which = rule.port.map_or("no port".to_owned(), |port| format!("port {port} is not one that"));
+        let what = if names_host { "TLS, which alone names a host" } else { "streams" };
+        let message = format!("{which} is opened for {what}: the proxy opens ports as it is started");
+        return Err(Invalid::new(Reason::Unsupported, format!("{}.match.ingressPort", rule.field), message));
+    }
+    Ok(keys)
+}
+
 /// What the rule is for. Where nobody knows which ports are opened, a host stands for TLS.
-fn key_of(rule: &StreamRule, ports: Option<&StreamPorts>) -> Result<StreamKey, Invalid> {
-    let port = rule.port;
+fn key_of(rule: &StreamRule, port: u16, protocol: Protocol, ports: Option<&StreamPorts>) -> Result<StreamKey, Invalid> {
     let opened = |which: fn(&StreamPorts) -> &BTreeSet<u16>| ports.is_none_or(|ports| which(ports).contains(&port));
     let names_host = rule.host != HostPattern::Any;
     let closed = |options: &str| {
-        let message = format!(
-            "{} port {port} is not opened; the proxy opens it where it is started with {options}",
-            rule.protocol
-        );
+        let message =
+            format!("{protocol} port {port} is not opened; the proxy opens it where it is started with {options}");
         Err(Invalid::new(Reason::Unsupported, format!("{}.match.ingressPort", rule.field), message))
     };
-    match rule.protocol {
+    match protocol {
         Protocol::Udp if opened(|ports| &ports.udp) => Ok(StreamKey::Udp(port)),
         Protocol::Udp => closed("--stream-udp-listen"),
         Protocol::Tcp if opened(|ports| &ports.tls) && (names_host || ports.is_some()) => {

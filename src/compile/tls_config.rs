@@ -90,7 +90,7 @@ impl TlsContext {
     /// # Errors
     /// A sentence, when the key is of an unknown kind or belongs to another certificate.
     pub fn certified_key(&self, certificates: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
-        let (chain, key) = trust::pair(self.provider.key_provider, certificates, key)?;
+        let (chain, key) = trust::pair(self.provider.key_provider, certificates, key).map_err(|why| why.to_string())?;
         Ok(Arc::new(CertifiedKey::new(chain, key)))
     }
 }

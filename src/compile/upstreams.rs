@@ -439,7 +439,7 @@ pub(super) fn resolve(
     }
 }
 
-/// The nodes of the ApisixUpstream that `reference`, of an object in `namespace`, names, for a route with deadlines of its own or none.
+/// The nodes of the ApisixUpstream that `reference`, of an object in `namespace`, names, for what it `carries`: streams over `protocol`.
 ///
 /// # Errors
 /// When there is no such ApisixUpstream of ours, it is refused, or none of its nodes has a name that can be resolved. Which of
@@ -448,7 +448,7 @@ pub(super) fn external(
     world: &World,
     context: &Context,
     namespace: &Arc<str>,
-    (reference, timeouts): (&UpstreamRef, Option<Timeouts>),
+    (reference, carries, protocol): (&UpstreamRef, Carries, Protocol),
     endpoints: &mut Endpoints<'_>,
 ) -> Result<Upstream, Invalid> {
     let key = ObjectKey::new(namespace.clone(), reference.name.clone());
@@ -474,7 +474,7 @@ pub(super) fn external(
             _ => "has no external node that can be resolved; its own conditions say why",
         }));
     }
-    Carries::Requests(timeouts).fits(&settings.default, Protocol::Tcp).map_err(unusable)?;
+    carries.fits(&settings.default, protocol).map_err(unusable)?;
     let transport = transport(world, context, &settings.default, &mut endpoints.tls);
     let transport = transport.map_err(|why| unusable(&format!("is refused: {why}")))?;
     let port = if transport.tls.is_some() { 443 } else { 80 };
@@ -492,7 +492,7 @@ pub(super) fn external(
     }
     let watched = endpoints.look_after(world, context, &mut nodes, &settings.default, key.to_string());
     watched.map_err(|why| unusable(&format!("is refused: {why}")))?;
-    configure(Upstream::new(key.to_string().into(), nodes), &settings.default, timeouts, &reference.field)
+    configure(Upstream::new(key.to_string().into(), nodes), &settings.default, carries.timeouts(), &reference.field)
 }
 
 /// The ready endpoints of the Service's port `port`: those of the slices' port of the same name (EndpointSlice v1).

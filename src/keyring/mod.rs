@@ -15,7 +15,7 @@ use aws_lc_rs::cipher::{
 use aws_lc_rs::iv::FixedLength;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 
-pub use file::kept;
+pub use file::{kept, replace};
 
 /// The length of an entry, in bytes: a key of AES-128.
 const LENGTH: usize = 16;
@@ -162,7 +162,10 @@ fn iv(entry: &str) -> [u8; LENGTH] {
 }
 
 /// Random bytes.
-fn random<const N: usize>() -> io::Result<[u8; N]> {
+///
+/// # Errors
+/// When the system gives none.
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no random bytes"))?;
     Ok(bytes)

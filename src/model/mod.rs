@@ -40,7 +40,7 @@ pub use path::PathPattern;
 pub use problem::{Effect, Problem};
 pub use route::{BackendRef, Conditions, Granularity, Methods, PortRef, Route, Rule, Timeouts, UpstreamRef};
 pub use service::{EndpointSlice, IngressClass, Service, ServiceAddress, ServicePort, SlicePort};
-pub use stream::{Protocol, StreamPorts, StreamRule};
+pub use stream::{Protocol, StreamBackend, StreamPorts, StreamRule};
 pub use tls::{Alpn, DEFAULT_DEPTH, Protocols, TlsHost, TlsVersions};
 pub use upstream::{
     ExternalName, ExternalNode, PassHost, ServiceSettings, SettingsByPort, UpstreamProtocol, UpstreamSettings,

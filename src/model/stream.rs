@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{BackendRef, HostPattern};
+use super::{BackendRef, HostPattern, UpstreamRef};
 
 /// A transport protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,17 +29,26 @@ impl fmt::Display for Protocol {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamRule {
     /// Where the stream goes.
-    pub backend: BackendRef,
+    pub backend: StreamBackend,
     /// The entry's path in the object, for example `spec.stream[0]`.
     pub field: Arc<str>,
     /// The SNI of TLS; [`HostPattern::Any`] where the object names none. Never a host for UDP.
     pub host: HostPattern,
-    /// The rule's name, unique within its object, rules for HTTP included.
+    /// The rule's name, unique within its object, rules for HTTP included; empty where the object is one rule.
     pub name: Arc<str>,
-    /// The port that the proxy listens on.
-    pub port: u16,
-    /// What the port is opened for.
-    pub protocol: Protocol,
+    /// The port that the proxy listens on; `None` for every one that is opened for streams.
+    pub port: Option<u16>,
+    /// What the port is opened for; `None` for whatever that is.
+    pub protocol: Option<Protocol>,
+}
+
+/// Where a stream goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamBackend {
+    /// To a Service of the object's own namespace.
+    Service(BackendRef),
+    /// To the nodes of an ApisixUpstream of the object's own namespace.
+    Upstream(UpstreamRef),
 }
 
 /// The ports that the process listens on for streams. A number is opened for TCP or for TLS, never for both.

@@ -5,7 +5,7 @@ mod upstream;
 
 use serde_json::Value;
 
-use super::{Kind, schema, vars};
+use super::{Kind, places, schema, vars};
 use crate::model::{HostPattern, PathPattern};
 
 /// Whether a resource is valid by itself; what it refers to is another matter. Its secrets are opened, its references to the environment
@@ -14,6 +14,7 @@ use crate::model::{HostPattern, PathPattern};
 /// # Errors
 /// A text that names the field, in APISIX's words where it has some.
 pub fn check(kind: Kind, value: &Value) -> Result<(), String> {
+    places::texts(kind, value, elsewhere)?;
     match kind {
         Kind::Route => route(value),
         Kind::Service => {
@@ -46,7 +47,15 @@ pub fn check(kind: Kind, value: &Value) -> Result<(), String> {
         Kind::Proto => {
             Err("protos are not supported: the plugin grpc-transcode, which uses them, is not built".to_owned())
         }
-        Kind::Secret => Err("secret managers are not supported: send the PEM, or $env://NAME".to_owned()),
+        Kind::Secret => Err("secret managers are not supported: send the PEM itself".to_owned()),
+    }
+}
+
+/// Refuses a text that stands elsewhere.
+fn elsewhere(field: &str, text: &str) -> Result<(), String> {
+    match ["$secret://", "$env://", "$ENV://"].iter().find(|scheme| text.starts_with(**scheme)) {
+        None => Ok(()),
+        Some(scheme) => Err(format!("{field}: {scheme} is not supported: send the PEM itself")),
     }
 }
 
@@ -72,7 +81,9 @@ fn route(value: &Value) -> Result<(), String> {
     }
     shape(Kind::Route, value)?;
     services_and_routes(value)?;
-    unsupported(value, &[("filter_func", "Lua is not run; use vars"), ("script_id", "Lua is not run")])?;
+    let lua = "Lua is not run; use vars";
+    let fields = [("filter_func", lua), ("plugin_config_id", "no plugin is built"), ("script_id", "Lua is not run")];
+    unsupported(value, &fields)?;
     for (field, path) in each(value, "uri", "uris") {
         PathPattern::parse(path).map_err(|why| invalid(format!("property \"{field}\" validation failed: {why}")))?;
     }
@@ -89,7 +100,7 @@ fn services_and_routes(value: &Value) -> Result<(), String> {
         upstream::check(inline)?;
     }
     unsupported(value, &[("script", "Lua is not run")])?;
-    for (field, host) in each(value, "host", "hosts").filter(|(_, host)| *host != "*") {
+    for (field, host) in each(value, "host", "hosts") {
         HostPattern::parse(host).map_err(|why| invalid(format!("property \"{field}\" validation failed: {why}")))?;
     }
     plugins(value)

@@ -3,7 +3,6 @@
 //! agree about what is valid.
 
 mod check;
-mod environment;
 mod key;
 mod kind;
 mod places;
@@ -13,7 +12,6 @@ pub mod secrets;
 mod vars;
 
 pub use check::check;
-pub use environment::{Environment, process_environment};
 pub use key::Key;
 pub use kind::Kind;
 pub use references::references;
@@ -23,14 +21,12 @@ use serde_json::Value;
 
 use crate::keyring::Keyring;
 
-/// What a stored or sent resource means: its secrets opened, `$env://NAME` replaced, and all of it checked.
+/// Whether a stored or sent resource is valid by itself. Its secrets may be sealed.
 ///
 /// # Errors
 /// A text that names the field, in APISIX's words where it has some. Never with any part of a secret.
-pub fn usable(kind: Kind, value: &Value, keyring: &Keyring, environment: Environment<'_>) -> Result<Value, String> {
+pub fn check_sealed(kind: Kind, value: &Value, keyring: &Keyring) -> Result<(), String> {
     let mut value = value.clone();
     secrets::open(kind, &mut value, keyring)?;
-    environment::resolve(kind, &mut value, environment)?;
-    check(kind, &value)?;
-    Ok(value)
+    check(kind, &value)
 }

@@ -22,7 +22,6 @@ fn fields(kind: Kind) -> &'static [(&'static str, Kind)] {
             ("upstream.tls.client_cert_id", Kind::Ssl),
             ("upstream_id", Kind::Upstream),
             ("service_id", Kind::Service),
-            ("plugin_config_id", Kind::PluginConfig),
         ],
         Kind::Service => &[("upstream.tls.client_cert_id", Kind::Ssl), ("upstream_id", Kind::Upstream)],
         Kind::StreamRoute => &[

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{Kind, places};
 use crate::keyring::Keyring;
 
-/// What PEM begins with. Any other text was sealed, or names a variable of the environment.
+/// What PEM begins with. Any other text was sealed.
 const PEM: &str = "---";
 
 /// Seals what is PEM: what was sealed stays as it is, as with APISIX.
@@ -68,7 +68,7 @@ mod tests {
         for (kind, value, redacted) in [
             (
                 Kind::Ssl,
-                json!({ "cert": "c", "key": pem, "keys": [pem, "$env://KEY"], "certs": ["c"] }),
+                json!({ "cert": "c", "key": pem, "keys": [pem], "certs": ["c"] }),
                 json!({ "cert": "c", "certs": ["c"] }),
             ),
             (

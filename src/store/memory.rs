@@ -29,7 +29,7 @@ impl Memory {
     pub fn commit(&self, transaction: &Transaction) -> Committed {
         let mut state = self.lock();
         let Some(events) = state.events(transaction) else { return Committed::Refused };
-        let revision = state.apply(events);
+        let revision = state.apply_next(events);
         for operation in &transaction.operations {
             if let Operation::Put { key, ttl: Some(ttl), .. } = operation {
                 tokio::spawn(expire(Arc::downgrade(&self.state), key.clone(), revision, *ttl));

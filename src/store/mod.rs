@@ -4,6 +4,7 @@
 //! Keys are those of [`crate::resource::Key`], without the prefix (`/apisix`), which is the store's own matter.
 
 mod embedded;
+mod etcd;
 mod memory;
 mod state;
 mod transaction;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 pub use self::embedded::Embedded;
+pub use self::etcd::{Connection, Etcd, EtcdOptions, Tls as EtcdTls};
 pub use self::memory::Memory;
 pub use self::transaction::{Committed, Guard, Operation, Transaction};
 
@@ -35,18 +37,6 @@ pub struct Listing {
     pub entries: BTreeMap<Arc<str>, Entry>,
     /// The store's revision when they were read.
     pub revision: u64,
-}
-
-impl Listing {
-    /// Makes `events` true; the revision stays.
-    fn apply(&mut self, events: &[Event]) {
-        for Event { key, entry } in events {
-            match entry {
-                Some(entry) => drop(self.entries.insert(key.clone(), entry.clone())),
-                None => drop(self.entries.remove(key)),
-            }
-        }
-    }
 }
 
 /// What became of a key.
@@ -77,6 +67,8 @@ pub struct Unavailable(pub String);
 pub enum Store {
     /// In a file of this gateway's data folder.
     Embedded(Embedded),
+    /// In etcd, with others.
+    Etcd(Etcd),
     /// Gone with the process.
     Memory(Memory),
 }
@@ -86,10 +78,10 @@ impl Store {
     ///
     /// # Errors
     /// When the store does not answer.
-    #[expect(clippy::unused_async, reason = "a store on the network has to wait")]
     pub async fn get(&self, key: &str) -> Result<Option<Entry>, Unavailable> {
         match self {
             Self::Embedded(embedded) => Ok(embedded.get(key)),
+            Self::Etcd(etcd) => etcd.get(key).await,
             Self::Memory(memory) => Ok(memory.get(key)),
         }
     }
@@ -98,10 +90,10 @@ impl Store {
     ///
     /// # Errors
     /// When the store does not answer.
-    #[expect(clippy::unused_async, reason = "a store on the network has to wait")]
     pub async fn list(&self, prefix: &str) -> Result<Listing, Unavailable> {
         match self {
             Self::Embedded(embedded) => Ok(embedded.list(prefix)),
+            Self::Etcd(etcd) => etcd.list(prefix).await,
             Self::Memory(memory) => Ok(memory.list(prefix)),
         }
     }
@@ -113,6 +105,7 @@ impl Store {
     pub async fn commit(&self, transaction: &Transaction) -> Result<Committed, Unavailable> {
         match self {
             Self::Embedded(embedded) => embedded.commit(transaction.clone()).await,
+            Self::Etcd(etcd) => etcd.commit(transaction).await,
             Self::Memory(memory) => Ok(memory.commit(transaction)),
         }
     }
@@ -122,7 +115,16 @@ impl Store {
     pub fn watch(&self) -> mpsc::UnboundedReceiver<Update> {
         match self {
             Self::Embedded(embedded) => embedded.watch(),
+            Self::Etcd(etcd) => etcd.watch(),
             Self::Memory(memory) => memory.watch(),
+        }
+    }
+
+    /// Whether changes that others make are heard of now. Of no meaning for a store of our own, which nobody else changes.
+    pub fn is_connected(&self) -> bool {
+        match self {
+            Self::Embedded(_) | Self::Memory(_) => true,
+            Self::Etcd(etcd) => *etcd.connection().borrow() == Connection::Connected,
         }
     }
 }

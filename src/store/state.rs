@@ -11,10 +11,27 @@ use super::{Entry, Event, Guard, Listing, Operation, Transaction, Update};
 #[derive(Debug, Default)]
 pub(super) struct State {
     all: Listing,
+    /// What there is has not been heard yet, and so nobody is told anything.
+    unknown: bool,
     watchers: Vec<mpsc::UnboundedSender<Update>>,
 }
 
 impl State {
+    /// That of a store that has not answered yet.
+    pub(super) fn unknown() -> Self {
+        Self { unknown: true, ..Self::default() }
+    }
+
+    /// Whether the store has not answered yet.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.unknown
+    }
+
+    /// Everything.
+    pub(super) fn all(&self) -> &Listing {
+        &self.all
+    }
+
     /// The text under `key`.
     pub(super) fn get(&self, key: &str) -> Option<Entry> {
         self.all.entries.get(key).cloned()
@@ -28,18 +45,14 @@ impl State {
         Listing { entries, revision: self.all.revision }
     }
 
-    /// Everything now, then every change.
+    /// Everything as soon as it is known, then every change.
     pub(super) fn watch(&mut self) -> mpsc::UnboundedReceiver<Update> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        // The receiver is held here.
-        let _ = sender.send(Update::All(self.all.clone()));
+        if !self.unknown {
+            let _ = sender.send(Update::All(self.all.clone())); // the receiver is held here
+        }
         self.watchers.push(sender);
         receiver
-    }
-
-    /// The revision.
-    pub(super) fn revision(&self) -> u64 {
-        self.all.revision
     }
 
     /// What `transaction` would do as the next revision; `None` where a guard does not hold.
@@ -61,19 +74,32 @@ impl State {
     }
 
     /// Makes `events`, which are of the next revision, true. Returns the revision; that of before where there are none, as in etcd.
-    pub(super) fn apply(&mut self, events: Vec<Event>) -> u64 {
+    pub(super) fn apply_next(&mut self, events: Vec<Event>) -> u64 {
         if !events.is_empty() {
-            self.all.revision += 1;
-            self.all.apply(&events);
-            self.tell(&Update::Events(events));
+            self.apply(events, self.all.revision + 1);
         }
         self.all.revision
     }
 
+    /// Makes `events`, after which the store is at `revision`, true.
+    pub(super) fn apply(&mut self, events: Vec<Event>, revision: u64) {
+        for Event { key, entry } in &events {
+            match entry {
+                Some(entry) => drop(self.all.entries.insert(key.clone(), entry.clone())),
+                None => drop(self.all.entries.remove(key)),
+            }
+        }
+        self.all.revision = revision;
+        if !events.is_empty() {
+            self.tell(&Update::Events(events));
+        }
+    }
+
     /// Puts `all` in the place of what there was.
     pub(super) fn replace(&mut self, all: Listing) {
-        if self.all != all {
-            self.all = all;
+        let same = !self.unknown && self.all.entries == all.entries;
+        (self.all, self.unknown) = (all, false);
+        if !same {
             self.tell(&Update::All(self.all.clone()));
         }
     }

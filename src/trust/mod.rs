@@ -22,7 +22,7 @@ pub use holder::Holder;
 pub use identity::IdentityRules;
 pub use judge::{judge, not_after, public_key, signed_by_holder};
 pub use name::hex;
-pub use pair::{check_pair, pair};
+pub use pair::{Unpaired, check_pair, pair};
 pub use path::Verified;
 pub use pem::{certificates, crls, private_key};
 pub use refusal::{Cause, Refusal};

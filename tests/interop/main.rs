@@ -30,6 +30,7 @@ mod stage;
 mod upstream;
 
 mod bench;
+mod etcd;
 mod gateways;
 mod grpc;
 mod h2spec;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Response;
 use portcullis::keyring::Keyring;
 use portcullis::model::Kind;
+use portcullis::proxy::Settings;
 use portcullis::source::apisix;
 use portcullis::store::{Committed, Memory, Operation, Store, Transaction};
 use portcullis::world::Change;
@@ -31,7 +32,10 @@ struct Served {
 
 impl Served {
     async fn new() -> Self {
-        let stage = Stage::new([]).await;
+        Self::on(Stage::new([]).await).await
+    }
+
+    async fn on(stage: Stage) -> Self {
         stage.delete(Kind::ApisixRoute, "upstream");
         let (sender, changes) = mpsc::channel(8);
         let (keyring, memory) = (Arc::new(Keyring::new(&["0123456789abcdef".into()]).unwrap()), Memory::default());
@@ -286,4 +290,30 @@ async fn an_upstream_is_shown_our_certificate_from_its_own_fields_or_from_an_ssl
     assert_eq!(served.get("a.test", "/").await, "mtls upstream");
     let shown: Vec<_> = upstream.seen().into_iter().filter_map(|seen| seen.client).collect();
     assert_eq!(shown, [client.chain[0].clone(), client.chain[0].clone(), other.chain[0].clone()]);
+}
+
+#[tokio::test]
+async fn a_stream_route_leads_a_port_to_its_upstream() {
+    let (upstream, other) = (named("up").await, named("other").await);
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let settings = Settings {
+        http: vec![loopback],
+        https: vec![loopback],
+        stream_tcp: vec![loopback],
+        stream_tls: vec![loopback],
+        ..Settings::default()
+    };
+    let mut served = Served::on(Stage::with(settings, []).await).await;
+    let (tcp, tls) = (served.stage.streams[0], served.stage.streams[1]);
+    served
+        .put(&[
+            ("stream_routes/1", json!({"server_port": tcp.port(), "upstream": nodes(upstream.address)})),
+            ("stream_routes/2", json!({"sni": "s.test", "upstream_id": 1})),
+            ("upstreams/1", nodes(other.address)),
+            ("ssls/1", ssl(&["s.test"])),
+        ])
+        .await;
+    assert_eq!(served.stage.all_problems(), [""; 0]);
+    assert_eq!(shown(Connection::plain(tcp).await.get("any.test", "/").await), "up");
+    assert_eq!(shown(Connection::secure(tls, "http/1.1", "s.test", None).await.get("any.test", "/").await), "other");
 }

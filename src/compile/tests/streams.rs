@@ -1,23 +1,26 @@
 //! Who owns a port.
 
 use super::*;
-use crate::model::{StreamPorts, StreamRule};
+use crate::model::{
+    ExternalName, ExternalNode, ServiceSettings, SettingsByPort, StreamBackend, StreamPorts, StreamRule, UpstreamRef,
+    UpstreamSettings,
+};
 use crate::snapshot::StreamKey;
 
 fn stream(index: usize, protocol: Protocol, port: u16, host: Option<&str>) -> StreamRule {
     StreamRule {
-        backend: BackendRef {
+        backend: StreamBackend::Service(BackendRef {
             granularity: Granularity::Endpoint,
             port: PortRef::Name("http".into()),
             protocol,
             service: "s".into(),
             weight: 100,
-        },
+        }),
         field: format!("spec.stream[{index}]").into(),
         host: host.map_or(HostPattern::Any, |host| HostPattern::parse(host).unwrap()),
         name: format!("rule-{index}").into(),
-        port,
-        protocol,
+        port: Some(port),
+        protocol: Some(protocol),
     }
 }
 
@@ -162,4 +165,51 @@ fn where_nobody_knows_the_ports_rules_are_taken_as_they_are_written() {
     bench.put("r", streams(1, &rules)).compile();
     assert_eq!(bench.problems(Kind::ApisixRoute, "r"), []);
     assert_eq!(bench.snapshot.dump().streams.len(), 3);
+}
+
+#[test]
+fn a_rule_that_leaves_the_port_open_is_for_every_port_that_nobody_has() {
+    let mut bench = bench();
+    let backend = StreamBackend::Upstream(UpstreamRef { field: "upstream_id".into(), name: "u".into(), weight: 1 });
+    let open = |host: Option<&str>, port| StreamRule {
+        backend: backend.clone(),
+        host: host.map_or(HostPattern::Any, |host| HostPattern::parse(host).unwrap()),
+        name: "".into(),
+        port,
+        protocol: None,
+        ..stream(0, Protocol::Tcp, 1, None)
+    };
+    let object = |created, rule| {
+        Object::ApisixRoute(observed(created, Ok(Route { class: None, rules: Vec::new(), streams: vec![rule] })))
+    };
+    let node = ExternalNode { name: ExternalName::Domain("10.9.0.1".into()), port: Some(7), priority: 0, weight: 1 };
+    let settings = SettingsByPort {
+        default: UpstreamSettings::default(),
+        nodes: vec![node],
+        ports: std::collections::BTreeMap::new(),
+    };
+    let settings = ServiceSettings { class: None, settings: Ok(settings) };
+    bench.put("u", Object::ApisixUpstream(Box::new(observed(0, Ok(settings)))));
+    bench.put("a", streams(1, &[(Protocol::Tcp, 9100, None)]));
+    bench.put("b", object(2, open(None, None)));
+    bench.put("c", object(3, open(Some("c.test"), None)));
+    bench.put("d", object(4, open(None, Some(9300))));
+    bench.put("e", object(5, open(Some("e.test"), Some(9100))));
+    bench.compile();
+    let served: Vec<_> = bench.snapshot.dump().streams;
+    let upstream = "1*ns/u[10.9.0.1:7]";
+    assert_eq!(
+        served,
+        [
+            format!("* on TLS port 9200 -> ns/b {upstream}"),
+            "TCP port 9100 -> ns/a/rule-0 1*ns/s:http[10.0.0.1:8080]".to_owned(),
+            format!("UDP port 9300 -> ns/b {upstream}"),
+            format!("c.test on TLS port 9200 -> ns/c {upstream}"),
+        ]
+    );
+    let problem =
+        |name: &str| bench.problems(Kind::ApisixRoute, name).into_iter().map(|problem| problem.2).collect::<Vec<_>>();
+    assert!(problem("b").is_empty() && problem("c").is_empty());
+    assert!(problem("d")[0].contains("UDP port 9300 belongs to the rule ns/b"), "{:?}", problem("d"));
+    assert!(problem("e")[0].contains("port 9100 is not one that is opened for TLS"), "{:?}", problem("e"));
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::invalid;
 use crate::model::HostPattern;
-use crate::trust::{self, Anchors};
+use crate::trust::{self, Anchors, Unpaired};
 
 /// Whether certificates are some, keys belong to them, and authorities are ones.
 pub(super) fn check(value: &Value) -> Result<(), String> {
@@ -29,26 +29,31 @@ pub(super) fn check(value: &Value) -> Result<(), String> {
         }
     }
     names(value)?;
-    if texts(value, "ssl_protocols") == ["TLSv1.1"] {
-        return Err("ssl_protocols: TLSv1.1 is not supported; add TLSv1.2 or TLSv1.3".to_owned());
+    if texts(value, "ssl_protocols").contains(&"TLSv1.1") {
+        return Err("ssl_protocols: TLSv1.1 is not supported; write TLSv1.2, TLSv1.3 or both".to_owned());
     }
     Ok(())
 }
 
 /// Whether a certificate and a key can be read and belong together.
 pub(super) fn pair(certificate: &str, key: &str) -> Result<(), String> {
-    trust::certificates(certificate.as_bytes()).map_err(|why| unreadable_certificate(&why))?;
-    trust::private_key(key.as_bytes())
-        .map_err(|why| format!("failed to parse key: PEM_read_bio_PrivateKey() failed: it {why}"))?;
-    trust::check_pair(certificate.as_bytes(), key.as_bytes())
+    trust::check_pair(certificate.as_bytes(), key.as_bytes()).map_err(|why| match why {
+        Unpaired::Certificate(why) => unreadable_certificate(&why),
+        Unpaired::Key(why) => format!("failed to parse key: PEM_read_bio_PrivateKey() failed: it {why}"),
+        Unpaired::Mismatch => why.to_string(),
+    })
 }
 
+/// OpenSSL's words, which APISIX shows, then ours.
 fn unreadable_certificate(why: &str) -> String {
     format!("failed to parse cert: PEM_read_bio_X509_AUX() failed: it {why}")
 }
 
 fn authorities(pem: &str) -> Result<(), String> {
-    trust::certificates(pem.as_bytes()).map_err(|why| unreadable_certificate(&why))?;
+    let certificates = trust::certificates(pem.as_bytes()).map_err(|why| unreadable_certificate(&why))?;
+    if certificates.iter().any(|certificate| trust::public_key(certificate).is_none()) {
+        return Err(unreadable_certificate("holds what is no X.509 certificate"));
+    }
     let (anchors, _) = Anchors::read([pem.as_bytes()]);
     anchors.map(|_| ()).map_err(|why| format!("client.ca: {why}"))
 }
@@ -56,7 +61,7 @@ fn authorities(pem: &str) -> Result<(), String> {
 fn names(value: &Value) -> Result<(), String> {
     let names = texts(value, "snis").into_iter().map(|name| ("snis", name));
     let name = value.get("sni").and_then(Value::as_str).map(|name| ("sni", name));
-    for (field, name) in names.chain(name).filter(|(_, name)| *name != "*") {
+    for (field, name) in names.chain(name) {
         HostPattern::parse(name).map_err(|why| invalid(format!("property \"{field}\" validation failed: {why}")))?;
     }
     Ok(())

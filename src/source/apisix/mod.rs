@@ -4,6 +4,7 @@
 //! Objects are called by the store's prefix and their key: `/apisix/routes/1`. An upstream inside a route or a service has its owner's
 //! key. A service is none of itself: it is merged into its routes (apisix/init.lua).
 
+mod check;
 mod checks;
 mod plugins;
 mod resource;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+pub use self::check::check;
 use self::resources::Resources;
 use crate::keyring::Keyring;
 use crate::store::Store;

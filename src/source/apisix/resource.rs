@@ -65,12 +65,20 @@ pub(super) fn read<T: DeserializeOwned>(mut value: Value, field: &str) -> Result
     let Some(fields) = value.as_object_mut() else { return Err(Invalid::spec(field, "must be an object")) };
     // What is null was not set: lua-cjson writes it so.
     fields.retain(|name, value| !value.is_null() && !NOTES.contains(&name.as_str()));
-    json::read(value, field)
+    json::read(value, field).map_err(|mut invalid: Invalid| {
+        // serde quotes what it could not read, which may be a private key in the wrong place.
+        if let Some((_, expected)) = invalid.message.rsplit_once(", expected ")
+            && invalid.message.starts_with("invalid ")
+        {
+            invalid.message = format!("has a wrong type or value: expected {expected}");
+        }
+        invalid
+    })
 }
 
 /// An id that refers to another resource: a text or a number.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "must be an id: a text or a number")]
 pub(super) enum Id {
     Number(u64),
     Text(String),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::resource::Resource;
+use super::resource::{Id, Resource};
 use super::route::Route;
 use super::service::{Service, service};
-use super::{plugins, ssl, stream_route, upstream};
+use super::stream_route::StreamRoute;
+use super::{plugins, ssl, upstream};
 use crate::keyring::Keyring;
 use crate::model::{self, Invalid, Meta, ObjectKey, Reason, ServiceSettings, SourceId};
 use crate::resource::{Key, Kind};
@@ -19,7 +20,6 @@ use crate::world::{Change, Object};
 const SOURCE: SourceId = SourceId::Store;
 
 /// What the store told.
-#[derive(Debug)]
 pub(super) struct Resources {
     entries: BTreeMap<Key, Entry>,
     keyring: Arc<Keyring>,
@@ -133,6 +133,7 @@ impl Resources {
         let resource = Resource { key, keyring: &self.keyring, meta, prefix: &self.prefix };
         let objects = match (key.kind, value) {
             (Kind::Route, value) => return self.route(&resource, value),
+            (Kind::StreamRoute, value) => return self.stream_route(&resource, value),
             (Kind::Ssl, Ok(value)) => ssl::objects(&resource, value),
             (Kind::Ssl, Err(why)) => vec![(resource.name(), Object::ApisixTls(resource.observed(Err(why))))],
             (Kind::Upstream, Ok(value)) => upstream::objects(&resource, value, ""),
@@ -144,7 +145,6 @@ impl Resources {
                 }
                 _ => Vec::new(),
             },
-            (Kind::StreamRoute, _) => vec![route_object(&resource, stream_route::read())],
             (Kind::GlobalRule, value) => match value.and_then(|value| global_rule(&value)) {
                 Ok(()) => Vec::new(),
                 Err(why) => vec![route_object(&resource, Err(why))],
@@ -170,14 +170,25 @@ impl Resources {
             Ok(route) => route,
             Err(why) => return (vec![route_object(resource, Err(why))], None),
         };
-        let id: Option<Arc<str>> = route.service_id.as_ref().map(|id| id.to_string().into());
-        let service = id.as_ref().map(|id| self.service(id)).transpose();
+        let (service, id) = self.service_of(route.service_id.as_ref());
         let merged = service.and_then(|service| route.merged(resource, service));
-        let mut objects = vec![route_object(resource, merged)];
-        if let Some(inside) = route.upstream.take() {
-            objects.extend(upstream::objects(resource, inside, "upstream."));
-        }
-        (objects, id)
+        (with_upstream(resource, merged, route.upstream.take()), id)
+    }
+
+    fn stream_route(&self, resource: &Resource<'_>, value: Result<Value, Invalid>) -> (Objects, Option<Arc<str>>) {
+        let mut route = match value.and_then(StreamRoute::read) {
+            Ok(route) => route,
+            Err(why) => return (vec![route_object(resource, Err(why))], None),
+        };
+        let (service, id) = self.service_of(route.service_id.as_ref());
+        let merged = service.and_then(|service| route.merged(resource, service));
+        (with_upstream(resource, merged, route.upstream.take()), id)
+    }
+
+    /// The service that is referred to, and its id.
+    fn service_of(&self, id: Option<&Id>) -> (Result<Option<&Service>, Invalid>, Option<Arc<str>>) {
+        let id: Option<Arc<str>> = id.map(|id| id.to_string().into());
+        (id.as_ref().map(|id| self.service(id)).transpose(), id)
     }
 
     fn service(&self, id: &Arc<str>) -> Result<&Service, Invalid> {
@@ -201,6 +212,12 @@ fn json(entry: &Entry) -> Result<Value, Invalid> {
 
 fn route_object(resource: &Resource<'_>, route: Result<model::Route, Invalid>) -> (ObjectKey, Object) {
     (resource.name(), Object::ApisixRoute(resource.observed(route)))
+}
+
+/// A route, and the upstream that stands in it.
+fn with_upstream(resource: &Resource<'_>, route: Result<model::Route, Invalid>, inside: Option<Value>) -> Objects {
+    let upstream = inside.map(|inside| upstream::objects(resource, inside, "upstream."));
+    std::iter::once(route_object(resource, route)).chain(upstream.into_iter().flatten()).collect()
 }
 
 /// An upstream, or a service with one, that cannot be used.

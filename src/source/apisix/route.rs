@@ -7,12 +7,10 @@ use serde_json::Value;
 
 use super::plugins::{self, Plugins};
 use super::resource::{Id, Resource, read};
-use super::service::{Service, upstream};
+use super::service::{Service, upstream_ref};
 use super::timeouts::{self, Timeout};
 use super::vars;
-use crate::model::{
-    Conditions, HostPattern, Invalid, Methods, Network, PathPattern, Route as Object, Rule, UpstreamRef,
-};
+use crate::model::{Conditions, HostPattern, Invalid, Methods, Network, PathPattern, Route as Object, Rule};
 use crate::source::parse::route::each;
 
 /// A route as it is written.
@@ -79,7 +77,7 @@ impl Route {
             priority: self.priority.unwrap_or(0),
             strip: strip.map(|service| service.path_prefix.clone()),
             timeouts: timeouts::read(self.timeout, "timeout")?,
-            upstreams: vec![self.upstream(resource, service)?],
+            upstreams: vec![upstream_ref(resource, (self.upstream.is_some(), self.upstream_id.as_ref()), service)?],
             websocket: self.enable_websocket.or_else(|| service?.websocket).unwrap_or(false),
         };
         Ok(Object { class: None, rules: vec![rule], streams: Vec::new() })
@@ -125,18 +123,6 @@ impl Route {
                 PathPattern::parse(path)
             }
         })
-    }
-
-    fn upstream(&self, resource: &Resource<'_>, service: Option<&Service>) -> Result<UpstreamRef, Invalid> {
-        let own = upstream(resource.key, self.upstream.is_some(), self.upstream_id.clone());
-        let field = match (&own, &self.upstream) {
-            (Some(_), Some(_)) => "upstream",
-            (Some(_), None) => "upstream_id",
-            (None, _) => "service_id",
-        };
-        let name = own.or_else(|| service?.upstream.clone());
-        let name = name.ok_or_else(|| Invalid::spec("upstream", "must be set, or upstream_id, or by the service"))?;
-        Ok(UpstreamRef { field: field.into(), name, weight: 1 })
     }
 }
 

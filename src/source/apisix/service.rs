@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::plugins::{self, Plugins};
-use super::resource::{Id, read};
-use crate::model::{Invalid, normal_path};
+use super::resource::{Id, Resource, read};
+use crate::model::{Invalid, UpstreamRef, normal_path};
 use crate::resource::{Key, Kind};
 
 #[derive(Debug, Deserialize)]
@@ -45,13 +45,30 @@ pub(super) fn service(key: &Key, value: Value) -> Result<Service, Invalid> {
         hosts: fields.hosts,
         path_prefix: fields.path_prefix.map_or(Ok("".into()), |prefix| path_prefix(&prefix))?,
         strip_path_prefix: fields.strip_path_prefix.unwrap_or(false),
-        upstream: upstream(key, fields.upstream.is_some(), fields.upstream_id),
+        upstream: upstream(key, fields.upstream.is_some(), fields.upstream_id.as_ref()),
         websocket: fields.enable_websocket,
     })
 }
 
+/// The upstream of a route or stream route that has one inside or names one, else its service's.
+pub(super) fn upstream_ref(
+    resource: &Resource<'_>,
+    (inside, id): (bool, Option<&Id>),
+    service: Option<&Service>,
+) -> Result<UpstreamRef, Invalid> {
+    let own = upstream(resource.key, inside, id);
+    let field = match &own {
+        Some(_) if inside => "upstream",
+        Some(_) => "upstream_id",
+        None => "service_id",
+    };
+    let name = own.or_else(|| service?.upstream.clone());
+    let name = name.ok_or_else(|| Invalid::spec("upstream", "must be set, or upstream_id, or by the service"))?;
+    Ok(UpstreamRef { field: field.into(), name, weight: 1 })
+}
+
 /// The key of the upstream of the resource `key`. One that stands inside counts before one that is named (APISIX).
-pub(super) fn upstream(key: &Key, inside: bool, id: Option<Id>) -> Option<Arc<str>> {
+fn upstream(key: &Key, inside: bool, id: Option<&Id>) -> Option<Arc<str>> {
     if inside {
         return Some(key.to_string().into());
     }

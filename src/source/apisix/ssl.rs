@@ -13,7 +13,7 @@ use crate::source::parse::tls::at_most;
 use crate::source::parse::tls::client::{depth, skip};
 use crate::world::Object;
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
     cert: Option<String>,
@@ -155,14 +155,14 @@ fn pair(
     certificate: (Option<&String>, &str),
     key: (Option<&String>, &str),
 ) -> Result<[Entry; 2], Invalid> {
-    let text = |(text, field): (Option<&String>, &str)| {
-        let text = text.cloned().ok_or_else(|| Invalid::spec(field, "must be set"))?;
-        plain(&text, field)?;
-        Ok::<_, Invalid>(text)
-    };
-    let certificate = text(certificate)?;
-    let key = resource.open(&text(key)?, key.1)?;
-    Ok([("cert", certificate.into()), ("key", key.into())])
+    fn set<'t>((text, field): (Option<&'t String>, &'t str)) -> Result<(&'t str, &'t str), Invalid> {
+        text.map(|text| (text.as_str(), field)).ok_or_else(|| Invalid::spec(field, "must be set"))
+    }
+    let (certificate, field) = set(certificate)?;
+    plain(certificate, field)?;
+    let (key, field) = set(key)?;
+    let key = resource.open(key, field)?;
+    Ok([("cert", certificate.to_owned().into()), ("key", key.into())])
 }
 
 /// The certificates: the first goes to `entries` of the ssl's own Secret, each other one to a Secret by itself.

@@ -18,7 +18,7 @@ use crate::source::parse::service::number;
 use crate::source::parse::upstream::{balancer, host, tls};
 use crate::world::Object;
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
     checks: Option<Checks>,
@@ -48,7 +48,7 @@ struct KeepalivePool {
     size: Option<usize>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tls {
     client_cert: Option<String>,

@@ -5,10 +5,13 @@ use serde_json::Value;
 use crate::model::{Comparison, Expression, Group, Invalid, Network, Number, Test};
 use crate::source::parse::route::expressions::{at_most_patterns, pattern, variable};
 
-const OPERATORS: &str = "==, ~=, >, >=, <, <=, ~~, ~*, in, ipmatch";
+const OPERATORS: &str = "==, ~=, >, >=, <, <=, ~~, ~*, in, has, ipmatch";
 
 /// Reads `vars`, which stands at `field`: conditions that must all be satisfied, or one group of conditions.
 pub(super) fn read(vars: &Value, field: &str) -> Result<Box<[Expression]>, Invalid> {
+    if vars.as_object().is_some_and(serde_json::Map::is_empty) {
+        return Ok(Box::default()); // lua-cjson's empty list
+    }
     let list = vars.as_array().ok_or_else(|| Invalid::spec(field, "must be a list of conditions"))?;
     let expressions: Box<[_]> = match list.first() {
         None => Box::default(),
@@ -89,7 +92,7 @@ fn comparison(name: &str, rest: &[Value], field: &str) -> Result<Comparison, Inv
         "~*" => (pattern(text()?, true, &field)?, false),
         "in" => (Test::In(texts(value, &field)?.into_iter().map(Into::into).collect()), false),
         "ipmatch" => (Test::InNetworks(networks(value, &field)?), false),
-        "has" => return Err(Invalid::unsupported(field, "`has` looks into lists, and no variable is one")),
+        "has" => (Test::In(Box::default()), false), // it looks into lists, and no variable is one
         other => {
             return Err(Invalid::spec(field, format!("unknown operator `{other}`: it is none of {OPERATORS}")));
         }
@@ -127,6 +130,7 @@ mod tests {
     fn conditions_are_read_as_lua_resty_expr_does() {
         for (vars, expected) in [
             (json!([]), vec![]),
+            (json!({}), vec![]),
             (json!([["arg_name", "==", "json"]]), vec![r#"Query name Equal "json""#]),
             (json!([["arg_name", "json"]]), vec![r#"Query name Equal "json""#]),
             (json!([["arg_age", "==", 18]]), vec!["Query age Equal 18"]),
@@ -141,6 +145,7 @@ mod tests {
                 json!([["remote_addr", "ipmatch", ["10.0.0.0/8", "::1"]]]),
                 vec!["Variable remote_addr In 10.0.0.0/8, ::1"],
             ),
+            (json!([["arg_a", "!", "has", "1"]]), vec!["Query a NotIn []"]),
             (json!([["request_method", "IN", ["GET", "PUT"]]]), vec![r#"Variable method In ["GET", "PUT"]"#]),
             (
                 json!(["OR", ["arg_a", "==", "1"], ["!AND", ["arg_b", "==", "1"], ["arg_c", "==", "1"]]]),
@@ -164,7 +169,6 @@ mod tests {
             (json!([1]), "vars[0]", "must be a condition"),
             (json!([["arg_a"]]), "vars[0]", "must be a condition"),
             (json!([["arg_a", "=", "1"]]), "vars[0][2]", "unknown operator `=`"),
-            (json!([["arg_a", "has", "1"]]), "vars[0][2]", "no variable is one"),
             (json!([["arg_a", "==", null]]), "vars[0][2]", "is no text"),
             (json!([["arg_a", ">", "x"]]), "vars[0][2]", "is no number"),
             (json!([["arg_a", "in", ["1", 2]]]), "vars[0][2]", "list of texts"),

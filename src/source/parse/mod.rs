@@ -104,8 +104,8 @@ fn read<K: Observe>(mut json: Value) -> Result<(ObjectKey, Object), Invalid> {
     let namespace = match (K::KIND, &json["metadata"]["namespace"]) {
         (Kind::IngressClass, _) => String::new(),
         (_, Value::Null) => "default".to_owned(),
-        (_, Value::String(namespace)) if !namespace.is_empty() => namespace.clone(),
-        _ => return Err(Invalid::spec("metadata.namespace", "must be a text that is not empty")),
+        (_, Value::String(namespace)) if !namespace.is_empty() && !namespace.contains('/') => namespace.clone(),
+        _ => return Err(Invalid::spec("metadata.namespace", "must be a text that is not empty, without a slash")),
     };
     json["metadata"]["namespace"] = namespace.clone().into();
     let (key, object) = match json::read::<K>(json, "") {

@@ -79,6 +79,9 @@ pub(super) fn secret_key(secret: SecretRef, namespace: &str, field: &str) -> Res
     let name = name.filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| Invalid::spec(format!("{field}.name"), "must name a Secret"))?;
     let named = named.filter(|namespace| !namespace.is_empty());
+    if let Some(named) = named.as_ref().filter(|named| named.contains('/')) {
+        return Err(Invalid::spec(format!("{field}.namespace"), format!("`{named}` is no namespace")));
+    }
     Ok(ObjectKey::new(named.as_deref().unwrap_or(namespace), name))
 }
 

@@ -54,7 +54,7 @@ impl Embedded {
 
     fn at(place: Place) -> Result<Self, String> {
         let (disk, all, deadlines) = place.open()?;
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(State::unknown()));
         let mut writer = Writer { deadlines, disk: Some(disk), place, state: state.clone() };
         writer.lock().replace(all);
         writer.expire();
@@ -162,7 +162,7 @@ impl Writer {
         let (events, revision) = {
             let state = self.lock();
             let Some(events) = state.events(transaction) else { return Ok(Committed::Refused) };
-            (events, state.revision() + 1)
+            (events, state.all().revision + 1)
         };
         if !events.is_empty() {
             let deadlines = self.deadlines_after(transaction);
@@ -177,7 +177,7 @@ impl Writer {
             }
             self.deadlines = deadlines;
         }
-        Ok(Committed::Done(self.lock().apply(events)))
+        Ok(Committed::Done(self.lock().apply_next(events)))
     }
 
     /// When keys end once `transaction` is done.

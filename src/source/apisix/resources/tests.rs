@@ -202,7 +202,8 @@ fn what_cannot_be_honoured_refuses_the_route_and_names_the_field() {
         (json!({"uri": "/a", "plugin_config_id": 1, "upstream_id": 1}), "plugin_config_id", "not served"),
         (json!({"uri": "/a", "nonsense": 1, "upstream_id": 1}), "nonsense", "unknown field"),
         (json!({"uri": "/a", "status": 2, "upstream_id": 1}), "status", "neither 0 nor 1"),
-        (json!({"uri": "/a", "priority": "1", "upstream_id": 1}), "priority", "invalid type"),
+        (json!({"uri": "/a", "priority": "1", "upstream_id": 1}), "priority", "expected i64"),
+        (json!({"uri": "/a", "upstream_id": {}}), "upstream_id", "must be an id"),
         (json!({"uri": "/a", "timeout": {"read": 0}, "upstream_id": 1}), "timeout.read", "seconds"),
     ] {
         bench.put("routes/1", &route);
@@ -216,6 +217,42 @@ fn what_cannot_be_honoured_refuses_the_route_and_names_the_field() {
     assert!(bench.route("1").is_none(), "it is switched off");
     bench.put("routes/1", &json!({"uri": "/a", "upstream_id": 1, "plugins": {"x": {"_meta": {"disable": true}}}}));
     assert!(bench.route("1").unwrap().is_ok());
+}
+
+#[test]
+fn a_stream_route_is_read_with_its_service() {
+    use crate::model::StreamBackend;
+    let mut bench = Bench::new();
+    let stream = |bench: &Bench| {
+        let key = ObjectKey::new("/apisix", "stream_routes/1");
+        let (_, _, route) = bench.world.routes().find(|(known, ..)| **known == key).unwrap();
+        route.value.clone().map(|route| route.streams[0].clone())
+    };
+    bench.put("stream_routes/1", &json!({"server_port": 9100, "sni": "a.test", "upstream_id": 3}));
+    let rule = stream(&bench).unwrap();
+    let StreamBackend::Upstream(upstream) = &rule.backend else { panic!("{rule:?}") };
+    assert_eq!((rule.port, rule.protocol, &*upstream.name), (Some(9100), None, "upstreams/3"));
+    assert_eq!(rule.host, HostPattern::parse("a.test").unwrap());
+    bench.put("stream_routes/1", &json!({"service_id": 3}));
+    assert_eq!(stream(&bench).unwrap_err().field, "service_id");
+    bench.put("services/3", &json!({"upstream": nodes()}));
+    let rule = stream(&bench).unwrap();
+    let StreamBackend::Upstream(upstream) = &rule.backend else { panic!("{rule:?}") };
+    assert_eq!((rule.port, &*upstream.name), (None, "services/3"));
+    for (route, field) in [
+        (json!({"remote_addr": "10.0.0.1", "upstream_id": 1}), "remote_addr"),
+        (json!({"server_addr": "10.0.0.1", "upstream_id": 1}), "server_addr"),
+        (json!({"protocol": {"name": "redis"}, "upstream_id": 1}), "protocol"),
+        (json!({"plugins": {"mqtt-proxy": {}}, "upstream_id": 1}), "plugins"),
+        (json!({"server_port": 0, "upstream_id": 1}), "server_port"),
+        (json!({"sni": "*", "upstream_id": 1}), "sni"),
+        (json!({"server_port": 9100}), "upstream"),
+    ] {
+        bench.put("stream_routes/1", &route);
+        assert_eq!(stream(&bench).unwrap_err().field, field, "{route}");
+    }
+    bench.put("stream_routes/1", &json!({"server_port": 9100, "upstream": nodes()}));
+    assert!(stream(&bench).is_ok() && bench.upstream("stream_routes/1").is_some());
 }
 
 #[test]
@@ -398,7 +435,14 @@ fn an_ssl_that_cannot_be_honoured_refuses_its_hosts_and_names_the_field() {
     bench.put("ssls/1", &ssl(json!({"snis": ["*", "*test.com", "b.test"]})));
     let tls = bench.tls("1").unwrap().unwrap();
     assert_eq!(tls.unreadable_hosts.iter().map(|invalid| &*invalid.field).collect::<Vec<_>>(), ["snis[0]", "snis[1]"]);
-    assert_eq!(tls.hosts.len(), 1);
+    assert_eq!(tls.hosts, [HostPattern::parse("b.test").unwrap()]);
+    let misplaced = ssl(json!({"client": "-----BEGIN PRIVATE KEY-----"}));
+    bench.put("ssls/1", &misplaced);
+    let invalid = bench.tls("1").unwrap().unwrap().client_auth.unwrap_err();
+    assert_eq!((&*invalid.field, &*invalid.message), ("client", "must be an object"));
+    bench.put("ssls/1", &ssl(json!({"certs": "-----BEGIN PRIVATE KEY-----"})));
+    let invalid = bench.tls("1").unwrap().unwrap().client_auth.unwrap_err();
+    assert_eq!((&*invalid.field, invalid.message.contains("PRIVATE")), ("certs", false), "{invalid}");
     bench.put("ssls/1", &json!({"cert": "-----A", "key": "-----K"}));
     assert_eq!(bench.tls("1").unwrap().unwrap_err().field, "snis");
     bench.write("ssls/1", "x");

@@ -2,7 +2,7 @@
 
 use super::{backend_ref, refuse_plugins};
 use crate::api::{Backend, StreamBackend, StreamMatch, StreamRule as Entry};
-use crate::model::{BackendRef, HostPattern, Invalid, Protocol, StreamRule};
+use crate::model::{self, BackendRef, HostPattern, Invalid, Protocol, StreamRule};
 use crate::source::parse::service::number;
 
 /// Reads an entry of `spec.stream`; `field` is its path.
@@ -54,12 +54,12 @@ fn rule_of(rule: Entry, protocol: Protocol, field: &str) -> Result<StreamRule, I
     };
     let backend = backend.ok_or_else(|| Invalid::spec(format!("{field}.backend"), "must be set"))?;
     Ok(StreamRule {
-        backend: backend_of(backend, protocol, &format!("{field}.backend"))?,
+        backend: model::StreamBackend::Service(backend_of(backend, protocol, &format!("{field}.backend"))?),
         field: field.into(),
         host,
         name: name.into(),
-        port: number(ingress_port, format!("{field}.match.ingressPort"))?,
-        protocol,
+        port: Some(number(ingress_port, format!("{field}.match.ingressPort"))?),
+        protocol: Some(protocol),
     })
 }
 

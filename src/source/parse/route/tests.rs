@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{Reason, StreamRule};
+use crate::model::{Reason, StreamBackend, StreamRule};
 
 fn parse(spec: Value) -> Result<Route, Invalid> {
     ApisixRoute { spec, ..ApisixRoute::default() }.parse()
@@ -275,18 +275,19 @@ fn a_stream_rule_has_a_port_a_protocol_and_perhaps_a_host() {
         weight: 100,
     };
     let expected = StreamRule {
-        backend,
+        backend: StreamBackend::Service(backend),
         field: "spec.stream[0]".into(),
         host: HostPattern::Exact("db.example".into()),
         name: "s".into(),
-        port: 9100,
-        protocol: Protocol::Tcp,
+        port: Some(9100),
+        protocol: Some(Protocol::Tcp),
     };
     assert_eq!(route.streams, [expected]);
     let mut udp = stream_with("/protocol", json!("UDP"));
     udp["stream"][0]["match"]["host"].take();
     let udp = parse(udp).unwrap().streams.remove(0);
-    assert_eq!((udp.protocol, udp.backend.protocol, udp.host), (Protocol::Udp, Protocol::Udp, HostPattern::Any));
+    let StreamBackend::Service(backend) = udp.backend else { panic!("{udp:?}") };
+    assert_eq!((udp.protocol, backend.protocol, udp.host), (Some(Protocol::Udp), Protocol::Udp, HostPattern::Any));
 }
 
 #[test]
@@ -295,7 +296,7 @@ fn the_oldest_shape_of_a_stream_is_tcp() {
     spec["stream"][0]["protocol"].take();
     spec["tcp"] = spec["stream"].take();
     let streams = parse(spec).unwrap().streams;
-    assert_eq!((streams[0].protocol, &*streams[0].field), (Protocol::Tcp, "spec.tcp[0]"));
+    assert_eq!((streams[0].protocol, &*streams[0].field), (Some(Protocol::Tcp), "spec.tcp[0]"));
 }
 
 #[test]
