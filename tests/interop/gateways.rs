@@ -29,6 +29,7 @@ deployment:
         );
         let mut gateway = Self { number, process: None };
         gateway.start(machine);
+        machine.reaches(admin);
         gateway
     }
 
