@@ -35,7 +35,7 @@ impl Args {
             let is_given = |id: &str| {
                 matches!(matches.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
             };
-            let options = matches.ids().map(|id| id.as_str());
+            let options = matches.ids().map(clap::Id::as_str);
             run.given = options.filter(|id| is_given(id)).map(str::to_owned).collect();
         }
         Ok(args)
@@ -53,9 +53,9 @@ pub enum Command {
     Demo(DemoOptions),
     /// Say which objects decide about a request, and how: why a client is let in or refused. The exit code is 0 where the
     /// request would be served, 1 where it would be refused, 2 where the question cannot be answered.
-    Explain(ExplainOptions),
+    Explain(Box<ExplainOptions>),
     /// Serve: from Kubernetes, from directories of manifests, or both.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
 }
 
 /// Which objects are ours.

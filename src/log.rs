@@ -14,8 +14,11 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Bytes that may wait to be written before lines are dropped: a second of 40,000 requests with 200-byte lines.
 const MAX_QUEUED: usize = 8 << 20;
 
-/// How long lines are gathered before a batch is written, unless 64 KiB are there earlier.
+/// How long lines are gathered before a batch is written, unless [`FULL`] bytes are there earlier.
 const BATCH: Duration = Duration::from_millis(10);
+
+/// Bytes of a batch that is not waited for any longer: small enough to be in the cache still when it is written.
+const FULL: usize = 64 << 10;
 
 /// What is quieter than the rest unless a directive names it: kube's client tells every failed retry, where we tell the
 /// first failure and the recovery.
@@ -49,7 +52,11 @@ struct Queue {
 #[derive(Debug, Default)]
 struct State {
     dropped: u64,
+    /// How many wait until everything is written.
+    flushing: usize,
     lines: Vec<u8>,
+    /// Whether the writer waits for a first line, however long, and was not woken yet.
+    resting: bool,
     /// Whether the writer is between taking lines and having written them.
     writing: bool,
 }
@@ -77,30 +84,39 @@ impl Log {
             state.dropped += 1;
             return;
         }
-        if state.lines.is_empty() {
+        let before = state.lines.len();
+        state.lines.extend_from_slice(line);
+        let wake = std::mem::take(&mut state.resting) || (before < FULL && state.lines.len() >= FULL);
+        drop(state); // whom we wake wants the lock
+        if wake {
             self.queue.wake.notify_one();
         }
-        state.lines.extend_from_slice(line);
     }
 
     /// Waits until what is queued is written, a second at most: before the process ends.
     pub fn flush(&self) {
-        let state = self.queue.lock();
+        let mut state = self.queue.lock();
+        state.flushing += 1;
         let busy = |state: &mut State| !state.lines.is_empty() || state.writing;
-        let _ = self.queue.written.wait_timeout_while(state, Duration::from_secs(1), busy);
+        let waited = self.queue.written.wait_timeout_while(state, Duration::from_secs(1), busy);
+        waited.unwrap_or_else(PoisonError::into_inner).0.flushing -= 1;
     }
 }
 
+/// Writes a batch whenever one is full or old enough. While lines keep coming, it is woken once per batch.
 fn write_batches(queue: &Queue, mut out: impl Write) {
+    let mut lines = Vec::new(); // used in turns with the queue's, so that both stay in the cache
+    let mut state = queue.lock();
     loop {
-        let mut state = queue.lock();
-        while state.lines.is_empty() {
-            state = queue.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let gathered = queue.wake.wait_timeout_while(state, BATCH, |state| state.lines.len() < FULL);
+        state = gathered.unwrap_or_else(PoisonError::into_inner).0;
+        if state.lines.is_empty() {
+            state.resting = true;
+            let first = queue.wake.wait_while(state, |state| state.lines.is_empty());
+            state = first.unwrap_or_else(PoisonError::into_inner);
+            continue;
         }
-        drop(state);
-        std::thread::sleep(BATCH);
-        let mut state = queue.lock();
-        let lines = std::mem::take(&mut state.lines);
+        std::mem::swap(&mut state.lines, &mut lines);
         let dropped = std::mem::take(&mut state.dropped);
         state.writing = true;
         drop(state);
@@ -110,8 +126,13 @@ fn write_batches(queue: &Queue, mut out: impl Write) {
             let _ = writeln!(out, "{dropped} log lines were dropped: the reader of standard output is too slow");
         }
         let _ = out.flush();
-        queue.lock().writing = false;
-        queue.written.notify_all();
+        lines.clear();
+        lines.shrink_to(2 * FULL); // a burst that was once queued needs no room for ever
+        state = queue.lock();
+        state.writing = false;
+        if state.flushing > 0 {
+            queue.written.notify_all();
+        }
     }
 }
 
@@ -185,14 +206,15 @@ mod tests {
 
     #[test]
     fn lines_are_written_in_order_and_flushed_at_the_end() {
+        const COUNT: usize = FULL / 2; // lines of several batches
         let (sender, receiver) = mpsc::channel();
         let log = Log::new(Format::Text, Out(sender));
-        for index in 0..100 {
+        for index in 0..COUNT {
             log.line(format!("{index}\n").as_bytes());
         }
         log.flush();
         let written: Vec<u8> = receiver.try_iter().flatten().collect();
-        let expected: Vec<_> = (0..100).map(|index| index.to_string()).collect();
+        let expected: Vec<_> = (0..COUNT).map(|index| index.to_string()).collect();
         assert_eq!(String::from_utf8(written).unwrap().lines().collect::<Vec<_>>(), expected);
     }
 

@@ -71,7 +71,7 @@ fn run_options(folder: &Path) -> anyhow::Result<RunOptions> {
     run.http_listen = vec![free(9080)?];
     run.https_listen = vec![free(9443)?];
     run.admin_listen = free(9091)?;
-    Ok(run)
+    Ok(*run)
 }
 
 /// `port` on the loopback address, or a free port when it is taken.

@@ -20,6 +20,9 @@ use crate::body::{Body, Upload, UploadState};
 use crate::model::Timeouts;
 use crate::snapshot::{Connection, Host, Node, Upstream};
 
+/// Bytes of a request's fields that need no second allocation for [`Again`].
+const USUAL_FIELDS: usize = 1 << 10;
+
 /// Deadlines of an exchange with an upstream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadlines {
@@ -42,8 +45,6 @@ pub(super) fn forward(
     deadlines: Deadlines,
 ) -> impl Future<Output = Result<(Response<Incoming>, Option<Box<Connection>>), ProxyError>> {
     async move {
-        let downstream = exchange.downstream.clone();
-        let metrics = &*downstream.shared().metrics;
         let mut last = ProxyError::NoEndpoint;
         for node in upstream.from(first) {
             let endpoint = &node.endpoint;
@@ -62,7 +63,7 @@ pub(super) fn forward(
                 continue;
             }
             if let Some(mut connection) = idle(endpoint, exchange.host.as_ref(), now) {
-                metrics.upstream.reuses.inc();
+                exchange.downstream.shared().metrics.upstream.reuses.inc();
                 let again = Again::of(&request);
                 match send(&mut connection, request, upload, deadlines, now).await {
                     Ok(response) => return Ok((response, Some(connection))),
@@ -71,12 +72,13 @@ pub(super) fn forward(
                     Err((ProxyError::Upstream(error), unsent)) if is_lost(&error) => {
                         request =
                             unsent.or_else(|| again.map(Again::into_request)).ok_or(ProxyError::Upstream(error))?;
-                        metrics.upstream.retries.inc();
+                        exchange.downstream.shared().metrics.upstream.retries.inc();
                     }
                     Err((error, _)) => return Err(error),
                 }
             }
             // Boxed, because connecting is rare and its state would be kept by every idle downstream connection.
+            let metrics = &exchange.downstream.shared().metrics;
             match Box::pin(connect(endpoint, exchange.host.as_ref(), deadlines.upstream.connect, metrics)).await {
                 Ok(mut connection) => {
                     let response = send(&mut connection, request, upload, deadlines, Instant::now()).await;
@@ -99,9 +101,11 @@ pub(super) fn name_host(upstream: &Upstream, node: &Node, headers: &mut HeaderMa
     }
 }
 
-/// What is kept of a request that may be sent twice. A list of fields, because copying a map of them costs twice as much.
+/// What is kept of a request that may be sent twice: text, because each copy of a name or value, and its end, would count
+/// references.
 struct Again {
-    fields: Vec<(HeaderName, HeaderValue)>,
+    /// `name:value` and an end of line for each field; names have no colon, and values no end of line.
+    fields: Vec<u8>,
     method: Method,
     uri: Uri,
 }
@@ -112,7 +116,13 @@ impl Again {
         if !matches!(request.body(), Body::Empty) || !request.method().is_idempotent() {
             return None;
         }
-        let fields = request.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut fields = Vec::with_capacity(USUAL_FIELDS);
+        for (name, value) in request.headers() {
+            fields.extend_from_slice(name.as_str().as_bytes());
+            fields.push(b':');
+            fields.extend_from_slice(value.as_bytes());
+            fields.push(b'\n');
+        }
         Some(Self { fields, method: request.method().clone(), uri: request.uri().clone() })
     }
 
@@ -120,8 +130,12 @@ impl Again {
         let mut request = Request::new(Body::Empty);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
-        for (name, value) in self.fields {
-            request.headers_mut().append(name, value);
+        for field in self.fields.split(|byte| *byte == b'\n') {
+            let Some(colon) = field.iter().position(|byte| *byte == b':') else { continue }; // after the last one
+            let (name, value) = (HeaderName::from_bytes(&field[..colon]), HeaderValue::from_bytes(&field[colon + 1..]));
+            if let (Ok(name), Ok(value)) = (name, value) {
+                request.headers_mut().append(name, value);
+            }
         }
         request
     }
@@ -246,5 +260,34 @@ impl Exchange {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: Method, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::from_static("/a?b=c");
+        for (name, value) in [("host", "a.test:80"), ("x-a", "1"), ("x-a", ""), ("x-b", "\t\u{e9}: ;")] {
+            request.headers_mut().append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        request
+    }
+
+    #[test]
+    fn what_is_sent_again_is_what_was_sent() {
+        let sent = request(Method::PUT, Body::Empty);
+        let again = Again::of(&sent).unwrap().into_request();
+        assert_eq!(again.headers(), sent.headers());
+        assert_eq!((again.method(), again.uri()), (sent.method(), sent.uri()));
+    }
+
+    #[test]
+    fn what_may_not_be_sent_again_is_not_kept() {
+        assert!(Again::of(&request(Method::POST, Body::Empty)).is_none());
+        assert!(Again::of(&request(Method::GET, Body::Full("a".into()))).is_none());
     }
 }

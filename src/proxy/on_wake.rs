@@ -11,6 +11,8 @@ use futures::task::AtomicWaker;
 /// life is looked at twice per request otherwise.
 pub(super) struct OnWake<F> {
     future: F,
+    /// The waker that `signal` has, unless it was woken since.
+    registered: Option<Waker>,
     signal: Arc<Signal>,
     /// `signal`, as the future wants it.
     waker: Waker,
@@ -35,7 +37,7 @@ impl Wake for Signal {
 impl<F> OnWake<F> {
     pub(super) fn new(future: F) -> Self {
         let signal = Arc::new(Signal { task: AtomicWaker::new(), woken: AtomicBool::new(true) });
-        Self { future, waker: signal.clone().into(), signal }
+        Self { future, registered: None, waker: signal.clone().into(), signal }
     }
 }
 
@@ -43,12 +45,17 @@ impl<F: Future + Unpin> Future for OnWake<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        let registered = this.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if registered && !this.signal.woken.load(Ordering::Acquire) {
+            return Poll::Pending; // nearly always, and without the price of a registration
+        }
         // Before the look at `woken`: a wake-up in between finds the task.
-        self.signal.task.register(cx.waker());
-        if !self.signal.woken.swap(false, Ordering::AcqRel) {
+        this.signal.task.register(cx.waker());
+        this.registered = Some(cx.waker().clone());
+        if !this.signal.woken.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
         }
-        let this = &mut *self;
         Pin::new(&mut this.future).poll(&mut Context::from_waker(&this.waker))
     }
 }

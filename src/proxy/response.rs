@@ -87,7 +87,7 @@ impl ResponseBody {
         let Some(exchange) = &mut self.exchange else { return };
         exchange.complete = true;
         if let (Some(mut connection), Some(endpoint)) = (self.connection.take(), &exchange.endpoint)
-            && connection.is_idle()
+            && connection.has_come_to_rest()
         {
             endpoint.keep(connection);
         }

@@ -1,5 +1,6 @@
 //! A connection to an upstream.
 
+use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -54,10 +55,13 @@ enum Io {
 struct Signal {
     /// Whether there may be something to do that [`Connection::drive`] has not seen.
     stirred: AtomicBool,
-    /// Whether the task is taking what hyper has for it. It drives the connection again before it waits, so whatever stirs
-    /// meanwhile, the socket included, needs no wake-up.
-    taking: AtomicBool,
     task: AtomicWaker,
+}
+
+thread_local! {
+    /// Whether this thread takes what hyper has for a task. What it wakes meanwhile is hyper's other half, which the task drives
+    /// before it waits.
+    static TAKING: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Wake for Signal {
@@ -66,10 +70,26 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.stirred.store(true, Ordering::Release);
-        if !self.taking.load(Ordering::Acquire) {
+        if !TAKING.get() {
+            self.stirred.store(true, Ordering::Release);
             self.task.wake();
         }
+    }
+}
+
+/// While it lives, [`TAKING`] is set: also where a panic ends it.
+struct Taking;
+
+impl Taking {
+    fn begin() -> Self {
+        TAKING.set(true);
+        Self
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        TAKING.set(false);
     }
 }
 
@@ -141,25 +161,33 @@ impl Connection {
         cx: &mut Context<'_>,
         body: &mut Body,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = self.take(body);
+        let polled = Self::take(body);
         if polled.is_ready() {
             return polled;
         }
         self.drive(cx);
-        self.take(body)
+        Self::take(body)
     }
 
-    fn take(&self, body: &mut Body) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.signal.taking.store(true, Ordering::Relaxed);
-        let polled = Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()));
-        self.signal.taking.store(false, Ordering::Release);
-        polled
+    fn take(body: &mut Body) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let _taking = Taking::begin();
+        Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()))
     }
 
     /// Whether the connection is open and has nothing under way. Notices that the upstream closed it.
     pub fn is_idle(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         self.is_open() && self.sender.is_ready()
+    }
+
+    /// [`Connection::is_idle`] of a connection whose response's body has just been taken to its end: mostly hyper knew that end
+    /// when it was driven last.
+    pub fn has_come_to_rest(&mut self) -> bool {
+        if self.signal.stirred.load(Ordering::Acquire) || !self.is_open() || !self.sender.is_ready() {
+            return self.is_idle();
+        }
+        self.signal.task.register(Waker::noop()); // the task has no more to do with it
+        true
     }
 
     fn is_open(&self) -> bool {
@@ -246,9 +274,15 @@ mod tests {
             let mut body = Body::Incoming(response.into_body());
             let Poll::Ready(Some(Ok(frame))) = connection.poll_body(&mut cx, &mut body) else { panic!("no body") };
             assert_eq!(frame.into_data().unwrap(), "hi");
-            assert!(connection.is_idle());
+            assert!(connection.has_come_to_rest());
+            drop(body);
+            assert!(connection.is_still_idle());
             assert_eq!(count.0.load(Ordering::SeqCst), woken);
         }
+        let woken = count.0.load(Ordering::SeqCst);
+        drop(upstream);
+        until(|| !connection.is_still_idle()).await;
+        assert_eq!(count.0.load(Ordering::SeqCst), woken, "the task has gone on to other things");
     }
 
     #[tokio::test]

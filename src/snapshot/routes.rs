@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::fast::RandomState;
+
 use super::{Backends, RequestFacts};
 use crate::model::{Conditions, Expression, Methods, PathPattern, Timeouts};
 
@@ -73,14 +75,17 @@ impl RouteStats {
     }
 }
 
+/// Routes by path, or by prefix. Only configuration puts paths in, so nobody can make them collide by what they ask for.
+type Paths = HashMap<Arc<str>, Vec<Arc<Route>>, RandomState>;
+
 /// The routes that one host pattern has. A look-up costs one hash for the path and one for each length that a prefix has,
 /// whatever the number of routes.
 #[derive(Clone, Debug, Default)]
 pub struct HostRoutes {
-    exact: HashMap<Arc<str>, Vec<Arc<Route>>>,
+    exact: Paths,
     /// The lengths of the prefixes, longest first.
     lengths: Vec<usize>,
-    prefixes: HashMap<Arc<str>, Vec<Arc<Route>>>,
+    prefixes: Paths,
 }
 
 impl HostRoutes {
