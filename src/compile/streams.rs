@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::attach::{self, Attached};
-use super::upstreams::{self, Carries, Endpoints};
+use super::carries::Carries;
+use super::upstreams::{self, Endpoints};
 use super::{Context, Report};
 use crate::model::{
     Effect, HostPattern, Invalid, Kind, ObjectKey, ObjectRef, Problem, Protocol, Reason, StreamBackend, StreamPorts,
@@ -50,7 +51,8 @@ pub(super) fn compile(
             for claimed in claimed {
                 let upstream = upstream(world, context, (key, rule), protocol(&claimed), endpoints, &mut problems);
                 let backends = Backends::new(upstream.map(|upstream| (upstream, 1)));
-                let route = StreamRoute { backends, name: name.clone(), stats: stats.clone() };
+                let route =
+                    StreamRoute { backends, clients: rule.clients.clone(), name: name.clone(), stats: stats.clone() };
                 table.insert(&claimed, Arc::new(route));
             }
         }
@@ -132,8 +134,8 @@ fn claim(rule: &StreamRule, ports: Option<&StreamPorts>, table: &StreamTable) ->
         (Some(port), Some(protocol)) => vec![key_of(rule, port, protocol, ports)?],
         _ => keys_of(rule, ports)?,
     };
-    let (taken, free): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| table.get(key).is_some());
-    match taken.first().filter(|_| free.is_empty()).and_then(|key| Some((key, table.get(key)?))) {
+    let (taken, free): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| table.get(key, &rule.clients).is_some());
+    match taken.first().filter(|_| free.is_empty()).and_then(|key| Some((key, table.get(key, &rule.clients)?))) {
         None => Ok(free),
         Some((key, owner)) => {
             let message = format!("{key} belongs to the rule {}; this one is not used", owner.name);

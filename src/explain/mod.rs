@@ -24,6 +24,9 @@ use crate::proxy::{Outcome, Settings, Trial, TrialTls};
 use crate::snapshot::{Carrier, Snapshot};
 use crate::trust;
 
+/// Whom a question is from that says nothing about it.
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -125,7 +128,7 @@ impl Configuration<'_> {
         let host = HostName::parse(authority).ok_or_else(|| format!("`{authority}` is no host name"))?;
         let method = method.parse().map_err(|_| format!("`{method}` is no method"))?;
         let headers = headers.iter().map(|text| header(text)).collect::<Result<_, _>>()?;
-        let peer = address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let peer = address.unwrap_or(LOCALHOST);
         let chain = chain(certificate.as_deref())?;
         let tls = encrypted.then(|| connection(&host, sni.as_deref(), chain)).transpose()?;
         let now = at.map_or(now, |seconds| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)));
@@ -197,8 +200,23 @@ impl Asked {
 
 /// `namespace/object/rule` as an object with its rule.
 fn rule(name: &str) -> String {
-    let (object, rule) = split_rule(name);
-    format!("ApisixRoute {object}, rule `{rule}`")
+    match split_rule(name) {
+        (object, "") => shown(object),
+        (object, rule) => format!("{}, rule `{rule}`", shown(object)),
+    }
+}
+
+/// The object of a rule: `ApisixRoute namespace/name`, or the key of a resource.
+fn shown(object: &str) -> String {
+    key_of(object).map_or_else(|| object.to_owned(), |key| ObjectRef { kind: Kind::ApisixRoute, key }.to_string())
+}
+
+/// The key of the object of a rule.
+fn key_of(object: &str) -> Option<ObjectKey> {
+    // A store's prefix may have slashes, `routes/1` has one.
+    let slash =
+        if object.starts_with('/') { object.rmatch_indices('/').nth(1) } else { object.match_indices('/').next() };
+    slash.map(|(at, _)| ObjectKey::new(&object[..at], &object[at + 1..]))
 }
 
 fn split_rule(name: &str) -> (&str, &str) {
@@ -259,5 +277,7 @@ mod tests {
     fn a_rule_name_may_hold_a_slash() {
         assert_eq!(split_rule("default/shop/a/b"), ("default/shop", "a/b"));
         assert_eq!(rule("default/shop/all"), "ApisixRoute default/shop, rule `all`");
+        assert_eq!(rule("/apisix/routes/1"), "/apisix/routes/1");
+        assert_eq!(key_of("/my/prefix/routes/1"), Some(ObjectKey::new("/my/prefix", "routes/1")));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Configuration, Step, rule, split_rule, tls};
-use crate::model::{HostPattern, Kind, ObjectKey, PathPattern};
+use super::{Asked, Configuration, Step, key_of, rule, shown, split_rule, tls};
+use crate::model::{HostPattern, Kind, PathPattern};
 use crate::snapshot::{HostRoutes, Mismatch, RequestFacts, Route, Upstream};
 
 const STEP: &str = "route";
@@ -21,7 +21,7 @@ pub(super) fn steps(configuration: &Configuration<'_>, asked: &Asked) -> Vec<Ste
     });
     let (object, name) = split_rule(&route.name);
     let message = format!("rule `{name}` {}", place.unwrap_or_default());
-    let step = Step::ok(STEP, message.trim_end()).of(format!("ApisixRoute {object}"), "spec.http");
+    let step = Step::ok(STEP, message.trim_end()).of(shown(object), "spec.http");
     let passed =
         tables.iter().flat_map(|(_, table)| table.candidates(path)).take_while(|found| !Arc::ptr_eq(found, route));
     let passed =
@@ -98,7 +98,7 @@ fn common(pattern: &PathPattern, path: &str) -> usize {
 
 /// What is wrong with the ApisixRoute `namespace/name`.
 pub(super) fn problems(configuration: &Configuration<'_>, object: &str) -> Vec<String> {
-    let key = object.split_once('/').map(|(namespace, name)| ObjectKey::new(namespace, name));
+    let key = key_of(object);
     let problems = key.iter().flat_map(|key| configuration.problems(Kind::ApisixRoute, key));
     problems.map(|problem| problem.invalid.to_string()).collect()
 }
@@ -120,5 +120,5 @@ fn backends(configuration: &Configuration<'_>, route: &Route) -> Step {
         let help = "make a Pod of the Service ready: kubectl get endpointslices";
         Step::refused(STEP, "no endpoint can take the request", help)
     };
-    step.of(format!("ApisixRoute {object}"), "spec.http").notes(notes)
+    step.of(shown(object), "spec.http").notes(notes)
 }

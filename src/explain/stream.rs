@@ -3,7 +3,10 @@
 use rustls_pki_types::UnixTime;
 
 use super::route::problems;
-use super::{Configuration, Explanation, Question, Step, chain, client, connection, rule, split_rule, time, tls};
+use super::{
+    Configuration, Explanation, LOCALHOST, Question, Step, chain, client, connection, rule, shown, split_rule, time,
+    tls,
+};
 use crate::model::{HostName, Kind};
 use crate::proxy::{StreamOutcome, StreamTrial, TrialTls};
 use crate::snapshot::{Carrier, StreamKey, StreamRoute, Upstream};
@@ -27,7 +30,7 @@ pub(super) struct Asked {
 /// # Errors
 /// A sentence, when it cannot be understood.
 pub(super) fn read(question: &Question, now: UnixTime) -> Result<Option<Asked>, String> {
-    let Question { at, certificate, headers, sni, url, .. } = question;
+    let Question { address, at, certificate, headers, sni, url, .. } = question;
     let Some((carrier, authority)) = carrier(url) else { return Ok(None) };
     if !headers.is_empty() {
         return Err("a stream has no headers: leave --header out".to_owned());
@@ -50,7 +53,8 @@ pub(super) fn read(question: &Question, now: UnixTime) -> Result<Option<Asked>, 
         None
     };
     let now = at.map_or(now, |seconds| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)));
-    Ok(Some(Asked { at: *at, now, trial: StreamTrial { carrier, port, tls } }))
+    let peer = address.unwrap_or(LOCALHOST);
+    Ok(Some(Asked { at: *at, now, trial: StreamTrial { carrier, peer, port, tls } }))
 }
 
 /// What carries the stream of `url`, and the rest of it; `None` where it is the URL of a request.
@@ -94,7 +98,7 @@ impl Asked {
 
 fn found(route: &StreamRoute) -> Step {
     let (object, name) = split_rule(&route.name);
-    Step::ok(STEP, format!("rule `{name}`")).of(format!("ApisixRoute {object}"), "spec.stream")
+    Step::ok(STEP, format!("rule `{name}`")).of(shown(object), "spec.stream")
 }
 
 fn missing(configuration: &Configuration<'_>, trial: &StreamTrial) -> Step {
@@ -126,7 +130,7 @@ fn endpoints(configuration: &Configuration<'_>, route: &StreamRoute) -> Step {
         let help = "make a Pod of the Service ready: kubectl get endpointslices";
         Step::refused(ENDPOINTS, "none can take the stream", help)
     };
-    step.of(format!("ApisixRoute {object}"), "spec.stream").notes(notes)
+    step.of(shown(object), "spec.stream").notes(notes)
 }
 
 fn addresses(upstream: &Upstream) -> impl Iterator<Item = String> {

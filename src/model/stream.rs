@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{BackendRef, HostPattern, UpstreamRef};
+use super::{BackendRef, HostPattern, Network, UpstreamRef};
 
 /// A transport protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +30,8 @@ impl fmt::Display for Protocol {
 pub struct StreamRule {
     /// Where the stream goes.
     pub backend: StreamBackend,
+    /// The clients that it is for: their addresses are in one of these networks. Empty for all, whom other rules have come before.
+    pub clients: Box<[Network]>,
     /// The entry's path in the object, for example `spec.stream[0]`.
     pub field: Arc<str>,
     /// The SNI of TLS; [`HostPattern::Any`] where the object names none. Never a host for UDP.

@@ -116,6 +116,8 @@ impl Trial {
 pub struct StreamTrial {
     /// What carries it.
     pub carrier: Carrier,
+    /// The client's address.
+    pub peer: IpAddr,
     /// The port of the listener.
     pub port: u16,
     /// The client's side of its TLS, where that carries it.
@@ -156,10 +158,11 @@ impl StreamTrial {
 
     /// The rule for it.
     pub fn route<'a>(&self, snapshot: &'a Snapshot, settings: &Settings) -> Option<&'a Arc<StreamRoute>> {
+        let client = self.peer.to_canonical();
         match self.carrier {
-            Carrier::Tcp => snapshot.streams.tcp(self.port),
-            Carrier::Tls => snapshot.streams.tls(self.port, self.tls.as_ref()?.host(settings)?),
-            Carrier::Udp => snapshot.streams.udp(self.port),
+            Carrier::Tcp => snapshot.streams.tcp(self.port, client),
+            Carrier::Tls => snapshot.streams.tls(self.port, self.tls.as_ref()?.host(settings)?, client),
+            Carrier::Udp => snapshot.streams.udp(self.port, client),
         }
     }
 }

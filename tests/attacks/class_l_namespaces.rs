@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::attacker::Attacker;
-use crate::objects::{client_tls, secret};
+use crate::objects::{client_tls, secret, tls};
 use crate::pki::PKI;
 use crate::stage::Stage;
 
@@ -37,4 +37,19 @@ async fn class_l_a_reference_means_the_namespace_that_it_names() {
     stage.apply([of("theirs", PKI.clients.certificate.pem())]);
     assert_eq!(statuses("mtls.test").await, [Some(200), Some(400)]);
     assert_eq!(statuses("own.test").await, [Some(400), Some(200)], "without a namespace it is the object's own");
+}
+
+#[tokio::test]
+async fn class_l_what_the_admin_api_wrote_cannot_be_referred_to() {
+    let theirs = json!({"name": "ssls/1", "namespace": "/apisix"});
+    let mut shown = tls("shown", &["shown.test"]);
+    shown["spec"]["secret"] = theirs.clone();
+    let stage = Stage::new([shown, client_tls("asked", &["asked.test"], json!({"caSecret": theirs}))]).await;
+    assert_eq!(
+        stage.all_problems(),
+        [
+            "ApisixTls default/asked: spec.client.caSecret.namespace: `/apisix` is no namespace",
+            "ApisixTls default/shown: spec.secret.namespace: `/apisix` is no namespace",
+        ]
+    );
 }

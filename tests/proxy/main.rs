@@ -17,7 +17,6 @@ mod lines;
 mod live;
 mod mtls;
 #[path = "../attacks/objects.rs"]
-#[expect(dead_code, reason = "shared with the attacks, which use more of it")]
 mod objects;
 mod pki;
 mod policy;
@@ -31,6 +30,7 @@ mod store;
 mod stream;
 mod stream_upstream;
 mod streaming;
+mod system_roots;
 mod tls_upstream;
 mod upstream;
 mod upstream_tls;

@@ -114,7 +114,12 @@ impl Config {
             StreamKey::Tls(..) => "tls",
             StreamKey::Udp(_) => "udp",
         };
-        let route = StreamRoute { backends, name: format!("default/test/{carrier}").into(), stats: Arc::default() };
+        let route = StreamRoute {
+            backends,
+            clients: Box::default(),
+            name: format!("default/test/{carrier}").into(),
+            stats: Arc::default(),
+        };
         self.0.streams.insert(key, Arc::new(route));
         self
     }

@@ -17,9 +17,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::client::Connection;
+use crate::objects;
 use crate::pki::{Certified, PKI};
 use crate::stage::Stage;
-use crate::tls_upstream::{serve, server_tls};
+use crate::tls_upstream::{certificate, serve, server_tls};
 use crate::upstream::{self, Recorder, text};
 
 /// A proxy that serves what is in a store, and nothing else.
@@ -73,16 +74,16 @@ impl Served {
 
     /// What a new plain connection gets: the body of a 200, else the status.
     async fn get(&self, host: &str, target: &str) -> String {
-        shown(Connection::plain(self.stage.http).await.get(host, target).await)
+        shown(&Connection::plain(self.stage.http).await.get(host, target).await)
     }
 
     /// As [`Self::get`], over TLS.
     async fn get_tls(&self, host: &str, target: &str, certificate: Option<&Certified>) -> String {
-        shown(Connection::secure(self.stage.https, "http/1.1", host, certificate).await.get(host, target).await)
+        shown(&Connection::secure(self.stage.https, "http/1.1", host, certificate).await.get(host, target).await)
     }
 }
 
-fn shown(answer: crate::client::Answer) -> String {
+fn shown(answer: &crate::client::Answer) -> String {
     if answer.status == 200 {
         String::from_utf8(answer.body.to_vec()).unwrap()
     } else {
@@ -211,7 +212,7 @@ async fn routes_are_told_apart_by_their_conditions() {
     assert_eq!(served.get("a.test", "/?n=9").await, "text");
     let mut client = Connection::plain(served.stage.http).await;
     let request = client.request("GET", "a.test", "/?n=4").header("x", "1").body(text("")).unwrap();
-    assert_eq!(shown(crate::client::answer(client.send(request).await.unwrap()).await), "rest");
+    assert_eq!(shown(&crate::client::answer(client.send(request).await.unwrap()).await), "rest");
 }
 
 #[tokio::test]
@@ -307,13 +308,44 @@ async fn a_stream_route_leads_a_port_to_its_upstream() {
     let (tcp, tls) = (served.stage.streams[0], served.stage.streams[1]);
     served
         .put(&[
-            ("stream_routes/1", json!({"server_port": tcp.port(), "upstream": nodes(upstream.address)})),
+            ("stream_routes/0", json!({"server_port": tcp.port(), "upstream": nodes(other.address)})),
+            (
+                "stream_routes/1",
+                json!({"server_port": tcp.port(), "remote_addr": "127.0.0.0/8", "upstream": nodes(upstream.address)}),
+            ),
             ("stream_routes/2", json!({"sni": "s.test", "upstream_id": 1})),
             ("upstreams/1", nodes(other.address)),
             ("ssls/1", ssl(&["s.test"])),
         ])
         .await;
     assert_eq!(served.stage.all_problems(), [""; 0]);
-    assert_eq!(shown(Connection::plain(tcp).await.get("any.test", "/").await), "up");
-    assert_eq!(shown(Connection::secure(tls, "http/1.1", "s.test", None).await.get("any.test", "/").await), "other");
+    assert_eq!(shown(&Connection::plain(tcp).await.get("any.test", "/").await), "up");
+    assert_eq!(shown(&Connection::secure(tls, "http/1.1", "s.test", None).await.get("any.test", "/").await), "other");
+}
+
+#[tokio::test]
+async fn the_oldest_object_owns_a_host_whoever_wrote_it() {
+    let upstream = named("up").await;
+    let mut served = Served::new().await;
+    let route = json!({"uri": "/*", "upstream": nodes(upstream.address)});
+    let born = |mut ssl: Value, seconds: i64| {
+        ssl["create_time"] = seconds.into();
+        ssl
+    };
+    let client = PKI.clients.client();
+    let server = PKI.servers.issue(&["a.test"], ExtendedKeyUsagePurpose::ServerAuth);
+    let mtls = objects::born(objects::client_tls("mtls", &["a.test"], objects::trusts("clients")), 0); // in 2026
+    served.stage.apply([certificate("server", &server), mtls]);
+    served.put(&[("routes/1", route), ("ssls/younger", born(ssl(&["a.test", "b.test"]), 4_000_000_000))]).await;
+    assert_eq!(served.get_tls("a.test", "/", None).await, "400");
+    assert_eq!(served.get_tls("a.test", "/", Some(&client)).await, "up");
+    assert_eq!(served.get_tls("b.test", "/", None).await, "up");
+    let conflict = "/apisix/ssls/younger: snis: a.test belongs to ApisixTls default/mtls; this one is not used for it";
+    assert_eq!(served.stage.all_problems(), [conflict]);
+    served.put(&[("ssls/older", born(ssl(&["a.test"]), 1))]).await;
+    assert_eq!(served.get_tls("a.test", "/", None).await, "up");
+    let problems = served.stage.all_problems();
+    let conflict =
+        "ApisixTls default/mtls: spec.hosts: a.test belongs to /apisix/ssls/older; this one is not used for it";
+    assert!(problems.iter().any(|problem| problem == conflict), "{problems:?}");
 }

@@ -16,6 +16,7 @@ fn stream(index: usize, protocol: Protocol, port: u16, host: Option<&str>) -> St
             service: "s".into(),
             weight: 100,
         }),
+        clients: Box::default(),
         field: format!("spec.stream[{index}]").into(),
         host: host.map_or(HostPattern::Any, |host| HostPattern::parse(host).unwrap()),
         name: format!("rule-{index}").into(),
@@ -40,7 +41,7 @@ fn bench() -> Bench {
 }
 
 fn owner(bench: &Bench, key: &StreamKey) -> Option<String> {
-    bench.snapshot.streams.get(key).map(|route| route.name.to_string())
+    bench.snapshot.streams.get(key, &[]).map(|route| route.name.to_string())
 }
 
 fn tls(host: &str) -> StreamKey {
@@ -112,7 +113,7 @@ fn a_rule_that_leads_back_to_us_is_not_served() {
     let expected =
         "spec.stream[0].backend.serviceName: an endpoint of ns/s:http, TCP 10.0.0.2:8080, is this proxy itself";
     assert!(message.starts_with(expected), "{message}");
-    assert!(bench.snapshot.streams.tcp(9100).unwrap().backends.pick().is_none());
+    assert!(bench.snapshot.streams.tcp(9100, [127, 0, 0, 1].into()).unwrap().backends.pick().is_none());
 }
 
 #[test]
@@ -148,10 +149,10 @@ fn the_oldest_object_owns_a_port_and_a_host_on_it() {
 fn a_rule_keeps_its_port_and_its_counters_while_its_service_is_away() {
     let mut bench = bench();
     bench.put("r", streams(1, &[(Protocol::Tcp, 9100, None)])).compile();
-    let before = bench.snapshot.streams.tcp(9100).unwrap().clone();
+    let before = bench.snapshot.streams.tcp(9100, [127, 0, 0, 1].into()).unwrap().clone();
     before.stats.count(1, 2);
     bench.remove(Kind::Service, "s").compile();
-    let after = bench.snapshot.streams.tcp(9100).unwrap();
+    let after = bench.snapshot.streams.tcp(9100, [127, 0, 0, 1].into()).unwrap();
     assert!(after.backends.pick().is_none());
     assert_eq!((after.stats.streams(), after.stats.bytes()), (1, (1, 2)));
     assert_eq!(bench.problems(Kind::ApisixRoute, "r")[0].1, Reason::RefNotFound);

@@ -19,7 +19,7 @@ use crate::snapshot::{Carrier, Endpoint, StreamEnd, StreamRoute, Upstream};
 
 /// Serves a connection of a listener for plain TCP streams.
 pub(in crate::proxy) async fn serve_tcp(mut stream: TcpStream, port: u16, downstream: Arc<Downstream>) {
-    let route = downstream.shared().current.load().streams.tcp(port).cloned();
+    let route = downstream.shared().current.load().streams.tcp(port, downstream.peer.ip().to_canonical()).cloned();
     let mut session = Session::new(Carrier::Tcp, port, downstream);
     break_off_when_dropped(&stream, true);
     session.end = carry(&mut stream, route, &mut session).await;
@@ -32,7 +32,8 @@ pub(in crate::proxy) async fn serve_tcp(mut stream: TcpStream, port: u16, downst
 /// more.
 pub(in crate::proxy) async fn serve_tls(mut stream: Box<TlsStream<TcpStream>>, port: u16, downstream: Arc<Downstream>) {
     let Some(tls) = &downstream.tls else { return };
-    let route = downstream.shared().current.load().streams.tls(port, &tls.sni).cloned();
+    let route =
+        downstream.shared().current.load().streams.tls(port, &tls.sni, downstream.peer.ip().to_canonical()).cloned();
     let mut session = Session::new(Carrier::Tls, port, downstream.clone());
     session.end = tokio::select! {
         biased;

@@ -121,10 +121,14 @@ impl UdpListener {
     /// Ends the sessions with endpoints that a new snapshot does not lead to: a client that never pauses would stay.
     fn leave_gone(&self, flows: &HashMap<SocketAddr, Arc<Flow>>, shared: &Shared) {
         let current = shared.current.load();
-        let route = current.streams.udp(self.address.port());
-        let served: HashSet<_> = route.iter().flat_map(|route| route.backends.addresses()).collect();
-        for flow in flows.values().filter(|flow| !served.contains(&flow.endpoint)) {
-            flow.gone.notify_one();
+        let mut served: HashMap<_, HashSet<_>> = HashMap::new();
+        for (peer, flow) in flows {
+            let route = current.streams.udp(self.address.port(), peer.ip().to_canonical());
+            let served = served.entry(route.map(Arc::as_ptr));
+            let served = served.or_insert_with(|| route.iter().flat_map(|route| route.backends.addresses()).collect());
+            if !served.contains(&flow.endpoint) {
+                flow.gone.notify_one();
+            }
         }
     }
 
@@ -138,7 +142,7 @@ impl UdpListener {
     ) -> Option<(Arc<Flow>, Session)> {
         let port = self.address.port();
         // None of these is worth a line: whoever sends from many addresses would fill the log.
-        let Some(route) = shared.current.load().streams.udp(port).cloned() else {
+        let Some(route) = shared.current.load().streams.udp(port, peer.ip().to_canonical()).cloned() else {
             shared.metrics.streams.no_route.inc();
             return None;
         };

@@ -62,9 +62,17 @@ const NOTES: [&str; 6] = ["create_time", "desc", "id", "labels", "name", "update
 
 /// Reads a resource, or an upstream inside one at `field`, whose fields are all known.
 pub(super) fn read<T: DeserializeOwned>(mut value: Value, field: &str) -> Result<T, Invalid> {
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|name, _| !NOTES.contains(&name.as_str()));
+    }
+    part(value, field)
+}
+
+/// Reads an object at `field` of a resource, whose fields are all known.
+pub(super) fn part<T: DeserializeOwned>(mut value: Value, field: &str) -> Result<T, Invalid> {
     let Some(fields) = value.as_object_mut() else { return Err(Invalid::spec(field, "must be an object")) };
     // What is null was not set: lua-cjson writes it so.
-    fields.retain(|name, value| !value.is_null() && !NOTES.contains(&name.as_str()));
+    fields.retain(|_, value| !value.is_null());
     json::read(value, field).map_err(|mut invalid: Invalid| {
         // serde quotes what it could not read, which may be a private key in the wrong place.
         if let Some((_, expected)) = invalid.message.rsplit_once(", expected ")

@@ -112,8 +112,13 @@ impl Resources {
         let made = Made { objects: now, service: service.clone() };
         let before = self.made.remove(key).unwrap_or_default();
         let gone = before.objects.difference(&made.objects).cloned().collect();
-        if let Some(routes) = before.service.and_then(|service| self.routes_of.get_mut(&service)) {
+        if let Some(service) = before.service
+            && let Some(routes) = self.routes_of.get_mut(&service)
+        {
             routes.remove(key);
+            if routes.is_empty() {
+                self.routes_of.remove(&service);
+            }
         }
         if let Some(service) = service {
             self.routes_of.entry(service).or_default().insert(key.clone());
@@ -140,7 +145,7 @@ impl Resources {
             (Kind::Upstream, Err(why)) => vec![bad_upstream(&resource, why)],
             (Kind::Service, value) => match (self.services.get(&key.id), value) {
                 (Some(Err(why)), _) => vec![bad_upstream(&resource, why.clone())],
-                (_, Ok(mut value)) if value["upstream"].is_object() => {
+                (_, Ok(mut value)) if !value["upstream"].is_null() => {
                     upstream::objects(&resource, value["upstream"].take(), "upstream.")
                 }
                 _ => Vec::new(),

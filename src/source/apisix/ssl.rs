@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::resource::{Resource, plain, read};
+use super::resource::{Resource, part, plain, read};
 use crate::model::{
     ClientAuthRef, ClientSettings, Data, DataRef, HostPattern, Invalid, Kind, ObjectKey, ObjectRef, Protocols, TlsHost,
     TlsVersions,
@@ -114,10 +114,13 @@ fn refused(resource: &Resource<'_>, hosts: Hosts, why: Invalid) -> (ObjectKey, O
     (resource.name(), Object::ApisixTls(resource.observed(tls)))
 }
 
-/// A Secret with our certificate for upstreams, under the name that `client_cert_id` has for it.
+/// A Secret with our certificate for upstreams, under the name that `client_cert_id` has for it. Where there is none it is reported as
+/// an ApisixTls is, without hosts.
 fn client_objects(resource: &Resource<'_>, ssl: &Fields) -> Vec<(ObjectKey, Object)> {
     let data = pair(resource, (ssl.cert.as_ref(), "cert"), (ssl.key.as_ref(), "key")).map(Data::new);
-    vec![(resource.name(), Object::Secret(resource.observed(data)))]
+    let report = data.as_ref().err().map(|why| Object::ApisixTls(resource.observed(Err(why.clone()))));
+    let secret = Object::Secret(resource.observed(data));
+    report.into_iter().chain([secret]).map(|object| (resource.name(), object)).collect()
 }
 
 fn server_objects(resource: &Resource<'_>, hosts: Hosts, ssl: &Fields) -> Vec<(ObjectKey, Object)> {
@@ -192,7 +195,7 @@ fn certificates(
 
 /// Whom the hosts let in; the authorities go to `entries`.
 fn client_auth(resource: &Resource<'_>, client: &Value, entries: &mut Vec<Entry>) -> Result<ClientAuthRef, Invalid> {
-    let client: Client = read(client.clone(), "client")?;
+    let client: Client = part(client.clone(), "client")?;
     let ca = client.ca.ok_or_else(|| Invalid::spec(CA, "must be set"))?;
     plain(&ca, CA)?;
     entries.push((CA, ca.into()));

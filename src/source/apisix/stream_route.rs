@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::plugins::{self, Plugins};
 use super::resource::{Id, Resource, read};
 use super::service::{Service, upstream_ref};
-use crate::model::{HostPattern, Invalid, Route, StreamBackend, StreamRule};
+use crate::model::{HostPattern, Invalid, Network, Route, StreamBackend, StreamRule};
 use crate::source::parse::service::number;
 
 /// A stream route as it is written.
@@ -15,7 +15,7 @@ use crate::source::parse::service::number;
 pub(super) struct StreamRoute {
     plugins: Option<Plugins>,
     protocol: Option<Value>,
-    remote_addr: Option<Value>,
+    remote_addr: Option<String>,
     server_addr: Option<Value>,
     server_port: Option<i64>,
     pub(super) service_id: Option<Id>,
@@ -34,14 +34,17 @@ impl StreamRoute {
     /// streams, with `sni` for those of TLS.
     pub(super) fn merged(&self, resource: &Resource<'_>, service: Option<&Service>) -> Result<Route, Invalid> {
         plugins::refuse(self.plugins.as_ref())?;
-        plugins::refuse_set(&[
-            ("protocol", self.protocol.is_some()),
-            ("remote_addr", self.remote_addr.is_some()),
-            ("server_addr", self.server_addr.is_some()),
-        ])?;
+        plugins::refuse_set(&[("protocol", self.protocol.is_some()), ("server_addr", self.server_addr.is_some())])?;
         let own = (self.upstream.is_some(), self.upstream_id.as_ref());
         let rule = StreamRule {
             backend: StreamBackend::Upstream(upstream_ref(resource, own, service)?),
+            clients: match self.remote_addr.as_deref() {
+                None => Box::default(),
+                Some(text) => {
+                    let network = Network::parse(text).map_err(|message| Invalid::spec("remote_addr", message))?;
+                    [network.to_canonical()].into()
+                }
+            },
             field: "spec".into(),
             host: match self.sni.as_deref() {
                 None => HostPattern::Any,

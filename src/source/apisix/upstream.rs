@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::checks::{self, Checks};
-use super::resource::{Id, Resource, plain, read};
+use super::resource::{Id, Resource, part, plain, read};
 use super::timeouts::{self, Timeout, seconds};
 use crate::api;
 use crate::model::{
@@ -205,7 +205,7 @@ fn nodes(nodes: Value, field: &str) -> Result<Vec<ExternalNode>, Invalid> {
             .enumerate()
             .map(|(index, node)| {
                 let field = format!("{field}[{index}]");
-                let Node { host, _metadata: _, port, priority, weight: share } = read(node, &field)?;
+                let Node { host, _metadata: _, port, priority, weight: share } = part(node, &field)?;
                 Ok(ExternalNode {
                     name: name(&host, &format!("{field}.host"))?,
                     port: port.map(|port| number(Some(port), format!("{field}.port"))).transpose()?,

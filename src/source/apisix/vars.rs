@@ -122,8 +122,8 @@ mod tests {
 
     use super::*;
 
-    fn shown(vars: Value) -> Vec<String> {
-        read(&vars, "vars").unwrap().iter().map(Expression::to_string).collect()
+    fn shown(vars: &Value) -> Vec<String> {
+        read(vars, "vars").unwrap().iter().map(Expression::to_string).collect()
     }
 
     #[test]
@@ -156,7 +156,7 @@ mod tests {
                 vec![r#"(Query a Equal "1" OR (Query b Equal "1" AND Query c Equal "1"))"#],
             ),
         ] {
-            assert_eq!(shown(vars), expected);
+            assert_eq!(shown(&vars), expected);
         }
     }
 

@@ -171,6 +171,8 @@ fn a_route_takes_from_its_service_what_it_has_not_and_follows_it() {
         bench.fault("1")
     );
     assert_eq!(bench.upstream("services/5").unwrap().unwrap_err().field, "plugins");
+    bench.put("services/5", &json!({"upstream": "x"}));
+    assert_eq!(bench.upstream("services/5").unwrap().unwrap_err().field, "upstream");
     bench.put("routes/2", &json!({"uri": "/*", "upstream_id": 9}));
     assert_eq!(bench.delete("services/5"), 2, "its upstream and the one route that is left");
     assert!(bench.fault("1").message.contains("does not exist"));
@@ -240,7 +242,7 @@ fn a_stream_route_is_read_with_its_service() {
     let StreamBackend::Upstream(upstream) = &rule.backend else { panic!("{rule:?}") };
     assert_eq!((rule.port, &*upstream.name), (None, "services/3"));
     for (route, field) in [
-        (json!({"remote_addr": "10.0.0.1", "upstream_id": 1}), "remote_addr"),
+        (json!({"remote_addr": "10.0.0.1/8", "upstream_id": 1}), "remote_addr"),
         (json!({"server_addr": "10.0.0.1", "upstream_id": 1}), "server_addr"),
         (json!({"protocol": {"name": "redis"}, "upstream_id": 1}), "protocol"),
         (json!({"plugins": {"mqtt-proxy": {}}, "upstream_id": 1}), "plugins"),
@@ -251,8 +253,9 @@ fn a_stream_route_is_read_with_its_service() {
         bench.put("stream_routes/1", &route);
         assert_eq!(stream(&bench).unwrap_err().field, field, "{route}");
     }
-    bench.put("stream_routes/1", &json!({"server_port": 9100, "upstream": nodes()}));
-    assert!(stream(&bench).is_ok() && bench.upstream("stream_routes/1").is_some());
+    bench.put("stream_routes/1", &json!({"server_port": 9100, "remote_addr": "10.0.0.0/8", "upstream": nodes()}));
+    assert_eq!(stream(&bench).unwrap().clients[0].to_string(), "10.0.0.0/8");
+    assert!(bench.upstream("stream_routes/1").is_some());
 }
 
 #[test]
@@ -395,6 +398,8 @@ fn an_ssl_shows_its_certificates_and_lets_clients_in() {
     assert!(bench.tls("1").is_none() && bench.secret("ssls/1", "cert").is_none());
     bench.put("ssls/1", &json!({"type": "client", "cert": "-----A", "key": "-----KA"}));
     assert!(bench.tls("1").is_none() && bench.secret("ssls/1", "cert").is_some());
+    bench.put("ssls/1", &json!({"type": "client", "cert": "-----A", "key": "%"}));
+    assert_eq!(bench.tls("1").unwrap().unwrap_err().field, "key", "so it is reported");
 }
 
 #[test]
@@ -414,6 +419,7 @@ fn an_ssl_that_cannot_be_honoured_refuses_its_hosts_and_names_the_field() {
         (json!({"client": {"ca": "$env://CA"}}), "client.ca"),
         (json!({"client": {"ca": "-----", "depth": -1}}), "client.depth"),
         (json!({"client": {"ca": "-----", "depht": 1}}), "client.depht"),
+        (json!({"client": {"ca": "-----", "desc": "d"}}), "client.desc"),
         (json!({"client": {"ca": "-----", "skip_mtls_uri_regex": ["("]}}), "client.skip_mtls_uri_regex[0]"),
     ] {
         bench.put("ssls/1", &ssl(more.clone()));

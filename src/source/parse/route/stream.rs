@@ -55,6 +55,7 @@ fn rule_of(rule: Entry, protocol: Protocol, field: &str) -> Result<StreamRule, I
     let backend = backend.ok_or_else(|| Invalid::spec(format!("{field}.backend"), "must be set"))?;
     Ok(StreamRule {
         backend: model::StreamBackend::Service(backend_of(backend, protocol, &format!("{field}.backend"))?),
+        clients: Box::default(),
         field: field.into(),
         host,
         name: name.into(),

@@ -276,6 +276,7 @@ fn a_stream_rule_has_a_port_a_protocol_and_perhaps_a_host() {
     };
     let expected = StreamRule {
         backend: StreamBackend::Service(backend),
+        clients: Box::default(),
         field: "spec.stream[0]".into(),
         host: HostPattern::Exact("db.example".into()),
         name: "s".into(),
