@@ -123,10 +123,11 @@ fn the_post_on_mutual_tls_everywhere_works_as_written() {
     let _gateway = Port::forwarded(32443);
     post.answers(GET, r#"{ "hello": "world" }"#);
 
-    // Without a certificate there is no answer, neither from the Admin API nor from the gateway.
+    // Without a certificate nobody gets further, neither at the Admin API nor at the gateway.
     for (host, port) in [("admin", 32180), ("upstream", 32443)] {
-        let done = post.run(&format!("curl -k --resolve '{host}:{port}:127.0.0.1' https://{host}:{port}/"));
-        assert!(done.code != 0, "{done:?}");
+        let connect = format!("--resolve '{host}:{port}:127.0.0.1' https://{host}:{port}/");
+        let done = post.run(&format!("curl -ks -o answer -w '%{{http_code}}' {connect}"));
+        assert_eq!(done.stdout, "400", "{host}: {done:?}");
     }
 
     every_certificate_is_renewed_under_traffic(&post);

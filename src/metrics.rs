@@ -1,8 +1,10 @@
 //! Metrics for Prometheus. Every handle that traffic touches is a plain atomic resolved at the start: no lock, no hashing of
 //! labels on the request path.
 
+mod connections;
 mod health;
 mod hosts;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +21,10 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::snapshot::{Carrier, Current, Reason, Snapshot, StreamEnd};
+pub use connections::{Connections, EndedConnections, RefusedConnections, UpstreamConnections};
+pub use streams::Streams;
+
+use crate::snapshot::{Current, Reason, Snapshot};
 
 /// Classes of status, in the order of the counters.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -52,11 +57,20 @@ pub struct Metrics {
     pub requests: Requests,
     /// Requests answered with 503 because the memory runs out.
     pub shed: Counter,
+    /// 1 where changes that others make in the store are heard of, which is always so with a store of our own; else 0.
+    pub store_connected: Gauge,
     /// Streams of TCP, TLS and UDP.
     pub streams: Streams,
     /// Connections to upstreams.
     pub upstream: UpstreamConnections,
     registry: Registry,
+}
+
+fn store_connected(registry: &mut Registry) -> Gauge {
+    let connected = Gauge::default();
+    connected.set(1);
+    registry.register("store_connected", "Whether changes in etcd are heard of", connected.clone());
+    connected
 }
 
 /// A counter for every [`Reason`].
@@ -74,89 +88,6 @@ impl Reasons {
     pub fn count(&self, reason: Reason) {
         self.0[reason.index()].inc();
     }
-}
-
-/// `portcullis_connections{listener}`, open ones.
-#[derive(Debug)]
-pub struct Connections {
-    /// On the plaintext listeners.
-    pub http: Gauge,
-    /// On the TLS listeners, those in a handshake included.
-    pub https: Gauge,
-    /// On the listeners for plain TCP streams.
-    pub stream_tcp: Gauge,
-    /// On the listeners for TLS streams, those in a handshake included.
-    pub stream_tls: Gauge,
-    /// Clients of the listeners for UDP.
-    pub stream_udp: Gauge,
-}
-
-impl Connections {
-    fn new(registry: &mut Registry) -> Self {
-        let family = Family::<Labels, Gauge>::default();
-        registry.register("connections", "Open downstream connections", family.clone());
-        let open = |listener| family.get_or_create(&vec![("listener", listener)]).clone();
-        Self {
-            http: open("http"),
-            https: open("https"),
-            stream_tcp: open("stream_tcp"),
-            stream_tls: open("stream_tls"),
-            stream_udp: open("stream_udp"),
-        }
-    }
-}
-
-impl Connections {
-    /// All of them.
-    pub fn all(&self) -> i64 {
-        let Self { http, https, stream_tcp, stream_tls, stream_udp } = self;
-        [http, https, stream_tcp, stream_tls, stream_udp].into_iter().map(Gauge::get).sum()
-    }
-}
-
-/// `portcullis_streams_total{carrier, end}`, and the datagrams that were not passed on.
-#[derive(Debug)]
-pub struct Streams {
-    /// By [`Carrier`] and [`StreamEnd`], in declaration order.
-    ended: [[Counter; StreamEnd::ALL.len()]; Carrier::ALL.len()],
-    /// `portcullis_datagrams_dropped_total{reason="full"}`: of new clients while there was no room for them.
-    pub full: Counter,
-    /// `portcullis_datagrams_dropped_total{reason="no_endpoint"}`: the rule of the port has no endpoint.
-    pub no_endpoint: Counter,
-    /// `portcullis_datagrams_dropped_total{reason="no_route"}`: no rule is for the port.
-    pub no_route: Counter,
-    /// `portcullis_datagrams_dropped_total{reason="not_taken"}`: the next hop's socket did not take it.
-    pub not_taken: Counter,
-}
-
-impl Streams {
-    fn new(registry: &mut Registry) -> Self {
-        let family = Family::<Labels, Counter>::default();
-        registry.register("streams", "Streams of TCP, TLS and UDP that have ended, by how they did", family.clone());
-        let of_carrier = |carrier: Carrier| {
-            StreamEnd::ALL.map(|end| of(&family, &[("carrier", carrier.as_str()), ("end", end.as_str())]))
-        };
-        let ended = Carrier::ALL.map(of_carrier);
-        let family = Family::<Labels, Counter>::default();
-        registry.register("datagrams_dropped", "Datagrams that were not passed on", family.clone());
-        let dropped = |reason| of(&family, &[("reason", reason)]);
-        let (full, no_endpoint) = (dropped("full"), dropped("no_endpoint"));
-        Self { ended, full, no_endpoint, no_route: dropped("no_route"), not_taken: dropped("not_taken") }
-    }
-
-    /// Counts a stream that has ended.
-    pub fn count(&self, carrier: Carrier, end: StreamEnd) {
-        self.ended[carrier as usize][end as usize].inc();
-    }
-}
-
-/// `portcullis_connections_ended_total{reason}`.
-#[derive(Debug)]
-pub struct EndedConnections {
-    /// HTTP/2: more frames for nothing, or resets, than a client may send.
-    pub flood: Counter,
-    /// HTTP/2: one of h2's own limits, on resets, `CONTINUATION` and small `DATA` frames.
-    pub http2_limit: Counter,
 }
 
 /// `portcullis_handshakes_total{result}`.
@@ -180,19 +111,6 @@ pub struct Handshakes {
     pub unusable: Counter,
 }
 
-/// `portcullis_connections_refused_total{reason}`.
-#[derive(Debug)]
-pub struct RefusedConnections {
-    /// The memory runs out.
-    pub memory: Counter,
-    /// It began without a header of the PROXY protocol where it must.
-    pub proxy_header: Counter,
-    /// Its source has as many as it may.
-    pub source: Counter,
-    /// It came to a listener with PROXY protocol from an address that is not trusted.
-    pub untrusted_proxy: Counter,
-}
-
 /// `portcullis_requests_total{class, protocol}`.
 #[derive(Debug)]
 pub struct Requests {
@@ -200,19 +118,6 @@ pub struct Requests {
     pub http1: [Counter; 5],
     /// HTTP/2, by class of status.
     pub http2: [Counter; 5],
-}
-
-/// `portcullis_upstream_…_total`.
-#[derive(Debug)]
-pub struct UpstreamConnections {
-    /// Attempts to connect that failed.
-    pub connect_failures: Counter,
-    /// Connections established.
-    pub connects: Counter,
-    /// Requests sent again because an idle connection turned out to be closed.
-    pub retries: Counter,
-    /// Requests sent on a connection that was used before.
-    pub reuses: Counter,
 }
 
 impl Metrics {
@@ -278,38 +183,14 @@ impl Metrics {
             misdirected.clone(),
         );
 
-        let family = Family::<Labels, Counter>::default();
-        registry.register("connections_ended", "Connections ended because of what their clients sent", family.clone());
-        let reason = |name| of(&family, &[("reason", name)]);
-        let connections_ended = EndedConnections { flood: reason("flood"), http2_limit: reason("http2_limit") };
-
-        let family = Family::<Labels, Counter>::default();
-        registry.register("connections_refused", "Connections closed without being served", family.clone());
-        let reason = |name| of(&family, &[("reason", name)]);
-        let refused_connections = RefusedConnections {
-            memory: reason("memory"),
-            proxy_header: reason("proxy_header"),
-            source: reason("source"),
-            untrusted_proxy: reason("untrusted_proxy"),
-        };
-
         let shed = Counter::default();
         registry.register("requests_shed", "Requests answered with 503 because the memory runs out", shed.clone());
 
         let connections = Connections::new(registry);
+        let connections_ended = EndedConnections::new(registry);
+        let refused_connections = RefusedConnections::new(registry);
         let streams = Streams::new(registry);
-
-        let upstream = UpstreamConnections {
-            connect_failures: Counter::default(),
-            connects: Counter::default(),
-            retries: Counter::default(),
-            reuses: Counter::default(),
-        };
-        let UpstreamConnections { connect_failures, connects, retries, reuses } = &upstream;
-        registry.register("upstream_connect_failures", "Failed attempts to connect", connect_failures.clone());
-        registry.register("upstream_connects", "Connections established", connects.clone());
-        registry.register("upstream_retries", "Requests sent again after a closed idle connection", retries.clone());
-        registry.register("upstream_reuses", "Requests sent on a connection used before", reuses.clone());
+        let upstream = UpstreamConnections::new(registry);
 
         Self {
             client_auth_observed,
@@ -324,6 +205,7 @@ impl Metrics {
             refused_connections,
             requests,
             shed,
+            store_connected: store_connected(registry),
             streams,
             upstream,
             registry: all,
@@ -425,30 +307,10 @@ impl Collector for Served {
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }
         }
-        streams(&snapshot, &mut encoder)?;
+        streams::encode(&snapshot, &mut encoder)?;
         health::encode(&snapshot, &mut encoder)?;
         hosts::encode(&snapshot, &mut encoder)
     }
-}
-
-/// What each rule for streams has carried.
-fn streams(snapshot: &Snapshot, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let by_name: BTreeMap<&str, _> = snapshot.streams.iter().map(|(_, route)| (&*route.name, &route.stats)).collect();
-    let help = "Streams that have ended, by rule";
-    let mut family = encoder.encode_descriptor("route_streams", help, None, MetricType::Counter)?;
-    for (route, stats) in &by_name {
-        ConstCounter::new(stats.streams()).encode(family.encode_family(&[("route", *route)])?)?;
-    }
-    let help = "Bytes of streams that have ended, by rule: received from clients, sent to them";
-    let mut family = encoder.encode_descriptor("route_stream", help, Some(&Unit::Bytes), MetricType::Counter)?;
-    for (route, stats) in &by_name {
-        let (received, sent) = stats.bytes();
-        for (direction, bytes) in [("received", received), ("sent", sent)] {
-            let labels = [("route", *route), ("direction", direction)];
-            ConstCounter::new(bytes).encode(family.encode_family(&labels)?)?;
-        }
-    }
-    Ok(())
 }
 
 /// The counters of each route once, however many hosts and paths lead to it.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::store::Unavailable;
@@ -45,15 +46,17 @@ impl From<Unavailable> for Failure {
 impl From<Failure> for Answer {
     fn from(failure: Failure) -> Self {
         match failure.body {
-            Value::String(text) => page(failure.status, "application/json", text),
+            Value::String(text) => page(failure.status, "text/plain", text),
             body => json_page(failure.status, &body),
         }
     }
 }
 
 /// A JSON value and the line feed that APISIX ends it with.
-pub(super) fn json_page(status: StatusCode, body: &Value) -> Answer {
-    page(status, "application/json", format!("{body}\n"))
+pub(super) fn json_page(status: StatusCode, body: &impl Serialize) -> Answer {
+    // What is serialised here has no keys but texts.
+    let text = serde_json::to_string(body).unwrap_or_default();
+    page(status, "application/json", text + "\n")
 }
 
 /// A page in the form of nginx', which answers those that APISIX never sees.

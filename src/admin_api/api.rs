@@ -23,6 +23,9 @@ use crate::keyring::Keyring;
 use crate::resource::{self, Kind};
 use crate::store::Store;
 
+/// APISIX's managers of secrets, of which none is built.
+pub(super) const SECRET_MANAGERS: [&str; 3] = ["vault", "aws", "gcp"];
+
 /// The API, without its socket.
 #[derive(Debug)]
 pub(super) struct Api {
@@ -46,6 +49,11 @@ impl Api {
         Ok(Self { configs: Configs::default(), keys: Keys::new(&settings)?, resources, settings })
     }
 
+    /// Whether clients of this address are let in.
+    pub(super) fn admits(&self, peer: SocketAddr) -> bool {
+        gate::admits(&self.settings, peer)
+    }
+
     /// Refuses from now on what `check` refuses.
     pub(super) fn checked_by(&mut self, check: Check) {
         self.resources.check = Some(check);
@@ -56,7 +64,7 @@ impl Api {
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
-        if !gate::admits(&self.settings, peer) {
+        if !self.admits(peer) {
             return html_page(StatusCode::FORBIDDEN, "403 Forbidden");
         }
         if self.settings.cors && request.method() == Method::OPTIONS {
@@ -91,7 +99,9 @@ impl Api {
             Ok(body) => self.call(&parts.method, &target, &parts.headers, &body, &query).await,
             Err(failure) => Err(failure),
         };
-        caller.note(&parts.method, parts.uri.path(), answer.as_ref());
+        if writes(&parts.method, &target) {
+            caller.note(&parts.method, parts.uri.path(), answer.as_ref());
+        }
         let mut answer = answer.unwrap_or_else(Answer::from);
         answer.headers_mut().insert("x-api-version", HeaderValue::from_static("v3"));
         answer
@@ -145,10 +155,7 @@ impl Api {
                 resource::check_shape(kind, &value).map_err(Failure::bad)?;
                 Ok(page(StatusCode::OK, "application/json", ""))
             }
-            Target::Resource(place) => {
-                let (status, value) = self.resource(method, place, body, query).await?;
-                Ok(json_page(status, &value))
-            }
+            Target::Resource(place) => self.resource(method, place, body, query).await,
             Target::Unknown(name) => Err(unknown(name)),
             Target::Configs | Target::Outside | Target::Root => Err(unknown("configs")),
         }
@@ -157,6 +164,9 @@ impl Api {
     async fn resource(&self, method: &Method, place: &Place, body: &Bytes, query: &Query) -> Outcome {
         if place.kind == Kind::StreamRoute && !self.settings.streams {
             return Err(Failure::bad("stream mode is disabled, can not add stream routes"));
+        }
+        if place.kind == Kind::Secret && !place.owner.is_empty() && !SECRET_MANAGERS.contains(&place.owner.as_str()) {
+            return Err(Failure::bad(format!("invalid secret manager: {}", place.owner)));
         }
         let sent = body::json(body)?;
         query.ttl()?;
@@ -177,9 +187,6 @@ impl Api {
 impl Caller {
     /// One line per write: who did what, and what became of it. Never the arguments, one of which may be the key.
     fn note(&self, method: &Method, path: &str, answer: Result<&Answer, &Failure>) {
-        if *method == Method::GET || *method == Method::HEAD {
-            return;
-        }
         let Self { key, peer, subject } = self;
         let client = peer.ip();
         match answer {
@@ -191,6 +198,12 @@ impl Caller {
             }
         }
     }
+}
+
+/// Whether a call may change something.
+fn writes(method: &Method, target: &Target) -> bool {
+    let reads = *method == Method::GET || *method == Method::HEAD;
+    !reads && matches!(target, Target::Configs | Target::Resource(_))
 }
 
 /// Whether a method is for resources of this kind.

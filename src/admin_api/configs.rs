@@ -1,6 +1,7 @@
 //! The whole configuration as one document: `configs`, for gateways that have no other source of resources.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -12,7 +13,7 @@ use tokio::sync::Mutex;
 use super::answer::{Answer, Failure, json_page, page};
 use super::body;
 use super::resources::Resources;
-use crate::resource::{Key, Kind, secrets};
+use crate::resource::{Key, Kind, references, secrets};
 
 /// What the sender calls this state of its configuration.
 const DIGEST: HeaderName = HeaderName::from_static("x-digest");
@@ -164,7 +165,10 @@ fn wants_yaml(headers: &HeaderMap, name: HeaderName) -> bool {
 fn document(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, Failure> {
     let read = if wants_yaml(headers, header::CONTENT_TYPE) {
         let text = std::str::from_utf8(body).map_err(|_| Failure::bad("invalid request body: no UTF-8"))?;
-        serde_saphyr::from_str(text).map_err(|_| Failure::bad("invalid request body: invalid yaml request body"))?
+        // Depth as a small stack of a thread holds.
+        let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_depth: 32 }, strict_booleans: true };
+        serde_saphyr::from_str_with_options(text, options)
+            .map_err(|_| Failure::bad("invalid request body: invalid yaml request body"))?
     } else {
         body::json(body)?
     };
@@ -175,45 +179,71 @@ fn document(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, Fai
     }
 }
 
+/// A part of a document.
+struct Part {
+    index: usize,
+    key: Key,
+    /// In whose list it is.
+    kind: Kind,
+    value: Value,
+}
+
 /// The resources of a document, and what is wrong with it.
 fn read(document: &Map<String, Value>, resources: &Resources) -> (Vec<(Key, Value)>, Vec<Wrong>) {
-    let (mut items, mut wrong) = (Vec::new(), Vec::new());
-    for kind in Kind::ALL.into_iter().filter(|kind| is_listed(*kind)) {
-        let version = document.get(&version_name(kind));
-        if version.is_some_and(|version| version.as_i64().is_none()) {
-            let error = format!("{} must be a number without a fraction", version_name(kind));
-            wrong.push(Wrong { error, id: String::new(), index: None, kind });
+    let (parts, mut wrong) = parts(document);
+    let texts: BTreeMap<_, Arc<str>> =
+        parts.iter().map(|part| (part.key.clone(), part.value.to_string().into())).collect();
+    let mut known = BTreeSet::new();
+    for part in &parts {
+        let Part { index, key, kind, value } = part;
+        let mut say = |error| wrong.push(Wrong { error, id: key.id.to_string(), index: Some(*index), kind: *kind });
+        if let Err(failure) = resources.check(key.kind, value).and_then(|()| served(part, &texts, resources)) {
+            say(failure.body["error_msg"].as_str().unwrap_or_default().to_owned());
         }
-        let mut known = BTreeSet::new();
-        let parts = match document.get(kind.plural()) {
-            None | Some(Value::Null) => continue,
-            Some(Value::Array(parts)) => parts,
-            Some(_) => {
-                let error = format!("{} must be an array", kind.plural());
-                wrong.push(Wrong { error, id: String::new(), index: None, kind });
-                continue;
-            }
-        };
-        for (index, part) in parts.iter().enumerate() {
-            let (key, value) = item(kind, index, part);
-            let id = key.id.to_string();
-            if let Err(failure) = resources.check(key.kind, &value) {
-                let error = failure.body["error_msg"].as_str().unwrap_or_default().to_owned();
-                wrong.push(Wrong { error, id: id.clone(), index: Some(index), kind });
-            }
-            if !known.insert(key.clone()) {
-                let what = match (kind, key.kind) {
-                    (_, Kind::Credential) => "credential id",
-                    (Kind::Consumer, _) => "username",
-                    _ => "id",
-                };
-                let error = format!("found duplicate {what} {id} in {}", kind.plural());
-                wrong.push(Wrong { error, id, index: Some(index), kind });
-            }
-            items.push((key, value));
+        if !known.insert(key) {
+            let what = match (kind, key.kind) {
+                (_, Kind::Credential) => "credential id",
+                (Kind::Consumer, _) => "username",
+                _ => "id",
+            };
+            say(format!("found duplicate {what} {} in {}", key.id, kind.plural()));
         }
     }
-    (items, wrong)
+    (parts.into_iter().map(|part| (part.key, part.value)).collect(), wrong)
+}
+
+/// Whether a part can be served, where all that it refers to is in the document too.
+fn served(part: &Part, texts: &BTreeMap<Key, Arc<str>>, resources: &Resources) -> Result<(), Failure> {
+    let needed = references(part.key.kind, &part.value);
+    let found: Vec<_> = needed.iter().filter_map(|(_, key)| texts.get_key_value(key)).collect();
+    if found.len() < needed.len() {
+        return Ok(());
+    }
+    resources.can_be_served(texts.get_key_value(&part.key).into_iter().chain(found))
+}
+
+/// The parts of a document, and what is wrong with it as a whole.
+fn parts(document: &Map<String, Value>) -> (Vec<Part>, Vec<Wrong>) {
+    let (mut parts, mut wrong) = (Vec::new(), Vec::new());
+    for kind in Kind::ALL.into_iter().filter(|kind| is_listed(*kind)) {
+        let mut say = |error| wrong.push(Wrong { error, id: String::new(), index: None, kind });
+        let version = document.get(&version_name(kind));
+        if version.is_some_and(|version| version.as_i64().is_none()) {
+            say(format!("{} must be a number without a fraction", version_name(kind)));
+        }
+        match document.get(kind.plural()) {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(list)) => {
+                let part = |(index, part)| {
+                    let (key, value) = item(kind, index, part);
+                    Part { index, key, kind, value }
+                };
+                parts.extend(list.iter().enumerate().map(part));
+            }
+            Some(_) => say(format!("{} must be an array", kind.plural())),
+        }
+    }
+    (parts, wrong)
 }
 
 /// A part of a document as a resource. One without an id gets its place in the list.

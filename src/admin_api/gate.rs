@@ -1,6 +1,6 @@
 //! Who is let in: by address, then by key.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -29,7 +29,9 @@ pub(super) fn caller(settings: &Settings, keys: &Keys, request: &Parts) -> Resul
         status: StatusCode::UNAUTHORIZED,
     };
     let token = token(request).ok_or_else(|| refused("missing apikey"))?;
-    let key = keys.find(&token, is_from_browser(&request.headers)).ok_or_else(|| refused("wrong apikey"))?;
+    let headers = &request.headers;
+    let may_be_a_page = is_from_page(headers) || (settings.tls.is_none() && !is_named_by_address(headers));
+    let key = keys.find(&token, may_be_a_page).ok_or_else(|| refused("wrong apikey"))?;
     if key.role == Role::Viewer && request.method != Method::GET && request.method != Method::HEAD {
         return Err(refused("invalid method for role viewer"));
     }
@@ -53,8 +55,18 @@ fn cookie(headers: &HeaderMap) -> Option<Vec<u8>> {
 }
 
 /// Whether a page in a browser sends the request (Fetch Metadata, RFC 6454).
-fn is_from_browser(headers: &HeaderMap) -> bool {
+fn is_from_page(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site")
+}
+
+/// Whether the request is for an address or `localhost`. A page whose own name was made to mean this machine (DNS rebinding) may look
+/// like no page, but it names its host.
+fn is_named_by_address(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    let name = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name);
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    bare.parse::<IpAddr>().is_ok() || bare.eq_ignore_ascii_case("localhost")
 }
 
 #[cfg(test)]
@@ -94,7 +106,22 @@ mod tests {
         let request = || Request::get("/").header("X-API-KEY", PUBLIC_KEY);
         assert!(ask(&settings, request()).is_ok());
         assert!(ask(&settings, request().header("Origin", "http://evil.example")).is_err());
-        assert!(ask(&settings, request().header("Sec-Fetch-Site", "same-origin")).is_err(), "after DNS rebinding");
+        assert!(ask(&settings, request().header("Sec-Fetch-Site", "same-origin")).is_err());
+        for (host, allowed) in [
+            ("127.0.0.1:9180", true),
+            ("[::1]:9180", true),
+            ("[::1]", true),
+            ("LocalHost:9180", true),
+            ("localhost", true),
+            ("evil.example:9180", false),
+            ("127.0.0.1.evil.example", false),
+        ] {
+            assert_eq!(ask(&settings, request().header("Host", host)).is_ok(), allowed, "{host}");
+        }
+        let files =
+            crate::admin_api::TlsFiles { certificate: "c".into(), client_ca: Some("a".into()), key: "k".into() };
+        let with_tls = Settings { tls: Some(files), ..Settings::default() };
+        assert!(ask(&with_tls, request().header("Host", "admin")).is_ok(), "the certificate has the name");
     }
 
     #[test]

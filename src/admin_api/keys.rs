@@ -10,7 +10,8 @@ use crate::keyring;
 use crate::trust;
 
 /// The key that APISIX shipped with until 3.9, and that its documentation uses. Everybody knows it, so it is accepted only where the
-/// address is on the loopback interface or clients show a certificate, and never from a browser: any page could call with it. It is what
+/// address is on the loopback interface, nobody but this machine is allowed, or clients show a certificate, and never from what may be a page
+/// in a browser: any page could call with it. It is what
 /// opens the API there when no key is configured; elsewhere a key is made then.
 pub const PUBLIC_KEY: &str = "edd1c9f034335f136f87ad84b625c8f1";
 
@@ -50,7 +51,8 @@ impl Keys {
                 key.name
             );
         }
-        let mut keys: Vec<_> = usable.into_iter().map(Known::new).collect();
+        // APISIX's own file has an empty key, in the place of which one is made.
+        let mut keys: Vec<_> = usable.into_iter().filter(|key| !key.key.is_empty()).map(Known::new).collect();
         if keys.is_empty() && settings.key_required {
             keys.push(Known::new(&if sheltered { example() } else { made(settings)? }));
         }
@@ -58,11 +60,11 @@ impl Keys {
     }
 
     /// The key that `token` is. Takes as long whatever it is.
-    pub(super) fn find(&self, token: &[u8], from_browser: bool) -> Option<&Known> {
+    pub(super) fn find(&self, token: &[u8], from_page: bool) -> Option<&Known> {
         let sha256 = sha256(token);
         let mut found = None;
         for key in &self.keys {
-            if verify_slices_are_equal(&key.sha256, &sha256).is_ok() && !(key.public && from_browser) {
+            if verify_slices_are_equal(&key.sha256, &sha256).is_ok() && !(key.public && from_page) {
                 found = Some(key);
             }
         }
@@ -118,7 +120,8 @@ mod tests {
 
     fn at(listen: &str, keys: &[&str]) -> Settings {
         let key = |key: &&str| ApiKey { key: (*key).to_owned(), name: (*key).to_owned(), role: Role::Admin };
-        Settings { listen: listen.parse().unwrap(), keys: keys.iter().map(key).collect(), ..Settings::default() }
+        let keys = keys.iter().map(key).collect();
+        Settings { allow: Vec::new(), keys, listen: listen.parse().unwrap(), ..Settings::default() }
     }
 
     #[test]
@@ -138,6 +141,25 @@ mod tests {
         let keys = Keys::new(&at("0.0.0.0:0", &["other"])).unwrap();
         assert!(keys.find(b"other", true).is_some(), "whoever knows a secret may use a browser");
         assert!(keys.find(b"othe", false).is_none());
+        let keys = Keys::new(&at("0.0.0.0:0", &[""])).unwrap();
+        assert!(keys.find(b"", false).is_none(), "an empty key is none");
+    }
+
+    #[test]
+    fn the_public_key_opens_what_admits_this_machine_alone() {
+        for (allow, opens) in [
+            (&["127.0.0.0/24"][..], true),
+            (&["127.0.0.0/8", "::1", "::ffff:127.0.0.1"], true),
+            (&["127.0.0.0/24", "10.0.0.0/8"], false),
+            (&["126.0.0.0/7"], false),
+            (&["::/127"], false),
+            (&[], false),
+        ] {
+            let allow: Vec<_> = allow.iter().map(|text| crate::model::Network::parse(text).unwrap()).collect();
+            let settings = Settings { allow: allow.clone(), ..at("0.0.0.0:0", &[]) };
+            let keys = Keys::new(&settings).unwrap();
+            assert_eq!(keys.find(PUBLIC_KEY.as_bytes(), false).is_some(), opens, "{allow:?}");
+        }
     }
 
     #[test]

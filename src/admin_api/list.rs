@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 use regex::RegexBuilder;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::answer::Failure;
 use super::query::Query;
@@ -14,28 +15,30 @@ const REGEX_SIZE: usize = 1 << 18;
 /// Sizes of pages that APISIX allows.
 const PAGE_SIZES: std::ops::RangeInclusive<u64> = 10..=500;
 
-/// A resource as lists have it.
-#[derive(Clone, Debug, PartialEq)]
+/// A resource as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Item {
-    pub(super) created: u64,
     pub(super) key: String,
-    pub(super) modified: u64,
     pub(super) value: Value,
+    #[serde(rename = "createdIndex")]
+    pub(super) created: u64,
+    #[serde(rename = "modifiedIndex")]
+    pub(super) modified: u64,
 }
 
-impl Item {
-    /// As it is answered.
-    pub(super) fn into_json(self) -> Value {
-        let Self { created, key, modified, value } = self;
-        json!({ "key": key, "value": value, "createdIndex": created, "modifiedIndex": modified })
-    }
+/// Several of them, in APISIX's order of members, which scripts compare as a text.
+#[derive(Debug, Serialize)]
+pub(super) struct List {
+    /// How many there are on all pages.
+    total: usize,
+    list: Vec<Item>,
 }
 
 /// The answer to a list of `items`: those that the filters `name`, `label`, `uri` and `filter` let through, or a page of them.
 ///
 /// # Errors
 /// When the page's size is not allowed.
-pub(super) fn answer(kind: Kind, mut items: Vec<Item>, query: &Query) -> Result<Value, Failure> {
+pub(super) fn answer(kind: Kind, mut items: Vec<Item>, query: &Query) -> Result<List, Failure> {
     let (name, uri) = (Pattern::new(query.get("name")), Pattern::new(query.get("uri")));
     let filters = query.within("filter");
     items.retain(|Item { value, .. }| {
@@ -57,8 +60,7 @@ pub(super) fn answer(kind: Kind, mut items: Vec<Item>, query: &Query) -> Result<
         let before = usize::try_from((page - 1).saturating_mul(size)).unwrap_or(usize::MAX);
         items = items.into_iter().skip(before).take(usize::try_from(size).unwrap_or(usize::MAX)).collect();
     }
-    let list: Vec<_> = items.into_iter().map(Item::into_json).collect();
-    Ok(json!({ "total": total, "list": list }))
+    Ok(List { total, list: items })
 }
 
 /// Fields that `filter` may name.
@@ -110,6 +112,8 @@ impl Pattern {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn items() -> Vec<Item> {
@@ -128,10 +132,9 @@ mod tests {
             .collect()
     }
 
-    fn keys(query: &str) -> (u64, Vec<u64>) {
+    fn keys(query: &str) -> (usize, Vec<u64>) {
         let answer = answer(Kind::Route, items(), &Query::parse(query)).unwrap();
-        let number = |item: &Value| item["modifiedIndex"].as_u64().unwrap();
-        (answer["total"].as_u64().unwrap(), answer["list"].as_array().unwrap().iter().map(number).collect())
+        (answer.total, answer.list.iter().map(|item| item.modified).collect())
     }
 
     #[test]

@@ -46,8 +46,14 @@ pub use self::openapi::document as openapi;
 pub use self::resources::Check;
 pub use self::settings::{ApiKey, Mode, Role, Settings, TlsFiles};
 
-/// Connections at a time; more wait.
+/// Connections at a time; more are closed.
 const CONNECTIONS: usize = 256;
+
+/// The same of clients whose addresses are not let in: they take no one's place, and are only told so.
+const STRANGERS: usize = 16;
+
+/// How long a connection may last: whoever does not read its answers gives its place back.
+const LIFETIME: Duration = Duration::from_secs(600);
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -103,16 +109,17 @@ impl AdminApi {
 
     /// Serves until it is cancelled.
     pub async fn run(self) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let [room, strangers] = [CONNECTIONS, STRANGERS].map(|places| Arc::new(Semaphore::new(places)));
         let service = Arc::new(self.service);
         loop {
-            // The semaphore is never closed.
-            let Ok(permit) = room.clone().acquire_owned().await else { return };
             let Ok((stream, peer)) = self.listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await; // out of file descriptors: let some be closed
                 continue;
             };
-            tokio::spawn(service.clone().serve(stream, peer, permit));
+            let places = if service.api.admits(peer) { &room } else { &strangers };
+            if let Ok(permit) = places.clone().try_acquire_owned() {
+                tokio::spawn(service.clone().serve(stream, peer, permit));
+            }
         }
     }
 }
@@ -138,8 +145,12 @@ impl Service {
         let service = service_fn(|request| async move { Ok::<_, Infallible>(self.answer(request, peer, chain).await) });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(LARGEST_HEAD);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
         // A client that hangs up is no event.
-        let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+        if timeout(LIFETIME, &mut connection).await.is_err() {
+            connection.as_mut().graceful_shutdown();
+            let _ = timeout(HEAD, connection).await;
+        }
     }
 
     /// Judges the client's certificate, for each request anew: an authority that was taken out of the file vouches for nobody any more.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::api::SECRET_MANAGERS;
 use crate::resource::{self, Kind};
 
 /// The document of everything that is served under `/apisix/admin` where resources are written one by one.
@@ -62,9 +63,10 @@ fn parameter(name: &str, place: &str, schema: &Value) -> Value {
 
 fn owner(kind: Kind) -> Vec<Value> {
     let name = json!({ "type": "string", "pattern": "^[a-zA-Z0-9_-]+$" });
+    let manager = json!({ "enum": SECRET_MANAGERS });
     match kind {
         Kind::Credential => vec![parameter("username", "path", &name)],
-        Kind::Secret => vec![parameter("manager", "path", &name)],
+        Kind::Secret => vec![parameter("manager", "path", &manager)],
         _ => Vec::new(),
     }
 }
@@ -100,8 +102,10 @@ fn answers(success: &[(&str, Value)]) -> Value {
     let missing = json!({ "type": "object", "properties": {
         "message": { "type": "string" }, "error_msg": { "type": "string" }
     } });
+    let mut bad = answer("what is sent is not valid", &error);
+    bad["content"]["text/plain"] = json!({ "schema": { "type": "string" } });
     let mut answers = Map::from_iter([
-        ("400".to_owned(), answer("what is sent is not valid", &json!({ "anyOf": [error, { "type": "string" }] }))),
+        ("400".to_owned(), bad),
         ("401".to_owned(), answer("the key is missing, wrong, or for reading only", &error)),
         ("404".to_owned(), answer("there is nothing", &missing)),
         ("413".to_owned(), answer("the body is longer than 1.5 MiB", &error)),
@@ -128,8 +132,9 @@ fn collection(kind: Kind) -> Value {
     let text = json!({ "type": "string" });
     let mut list = owner(kind);
     list.extend([
-        parameter("page", "query", &json!({ "type": "integer", "minimum": 1 })),
-        parameter("page_size", "query", &json!({ "type": "integer", "minimum": 10, "maximum": 500 })),
+        // As in APISIX two numbers make pages; any other text makes none.
+        parameter("page", "query", &text),
+        parameter("page_size", "query", &text),
         parameter("name", "query", &text),
         parameter("label", "query", &text),
         parameter("uri", "query", &text),

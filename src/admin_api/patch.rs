@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+/// The longest way into a resource: far more than any field's, and short enough for whoever walks through it again.
+const DEEPEST: usize = 32;
+
 /// Merges `patch` into `value`: `null` removes a member, objects are merged, everything else is put in the place of what there was
 /// (RFC 7396).
 pub(super) fn merge(value: &mut Value, patch: Value) {
@@ -25,12 +28,15 @@ pub(super) fn merge(value: &mut Value, patch: Value) {
 /// Puts `new` at the end of `path`; `null` removes what is there. Objects on the way are made.
 ///
 /// # Errors
-/// When something else than an object is on the way; the text names the place.
+/// When the way is too long, or something else than an object is on it; the text names the place.
 pub(super) fn put_at(value: &mut Value, path: &[String], new: Value) -> Result<(), String> {
     let Some((last, way)) = path.split_last() else {
         *value = new;
         return Ok(());
     };
+    if path.len() > DEEPEST {
+        return Err(invalid(&path[..DEEPEST]));
+    }
     let mut at = value;
     for (depth, name) in way.iter().enumerate() {
         let object = at.as_object_mut().ok_or_else(|| invalid(&path[..depth]))?;
@@ -77,6 +83,7 @@ mod tests {
         assert_eq!(value, json!({ "upstream": { "nodes": { "a": 1 } }, "labels": { "env": "x" } }));
         let error = put_at(&mut value, &path("labels/env/a/b"), json!(1)).unwrap_err();
         assert_eq!(error, "invalid sub-path: /labels/env");
+        assert!(put_at(&mut json!({}), &path(&"a/".repeat(10_000)), json!(1)).is_err());
         let error = put_at(&mut value, &path("labels/env/a"), json!(1)).unwrap_err();
         assert_eq!(error, "invalid sub-path: /labels/env");
     }

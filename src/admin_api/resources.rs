@@ -10,7 +10,7 @@ use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::answer::Failure;
+use super::answer::{Answer, Failure, json_page};
 use super::list::{self, Item};
 use super::patch;
 use super::query::Query;
@@ -25,8 +25,8 @@ const ATTEMPTS: usize = 10;
 /// The key whose revisions are ids (APISIX's).
 const IDS: &str = "gen_id";
 
-/// A status and what is answered with it.
-pub(super) type Outcome = Result<(StatusCode, Value), Failure>;
+/// What is answered to a call.
+pub(super) type Outcome = Result<Answer, Failure>;
 
 /// Says whether the first of some resources can be served, which refers to the others. Their texts are as the store has them.
 pub type Check = Box<dyn Fn(&[(Key, Arc<str>)]) -> Result<(), String> + Send + Sync>;
@@ -54,7 +54,7 @@ impl Resources {
         let key = place.key(id);
         let entry = self.store.get(&key.to_string()).await?.ok_or_else(Failure::not_found)?;
         let item = self.item(&key, &entry).ok_or_else(Failure::not_found)?;
-        Ok((StatusCode::OK, item.into_json()))
+        Ok(json_page(StatusCode::OK, &item))
     }
 
     async fn list(&self, place: &Place, query: &Query) -> Outcome {
@@ -65,7 +65,7 @@ impl Resources {
         if items.is_empty() && place.kind == Kind::Credential {
             return Err(Failure::not_found()); // there is no folder without credentials
         }
-        Ok((StatusCode::OK, list::answer(place.kind, items, query)?))
+        Ok(json_page(StatusCode::OK, &list::answer(place.kind, items, query)?))
     }
 
     /// Makes a resource, or replaces it.
@@ -94,7 +94,7 @@ impl Resources {
             value["update_time"] = now();
             if self.write(&key, value.clone(), ttl, needs).await? {
                 let status = if old.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-                return Ok((status, self.written(&key, value)));
+                return Ok(self.written(status, &key, value));
             }
         }
         Err(overtaken())
@@ -122,7 +122,7 @@ impl Resources {
             value["create_time"] = now();
             value["update_time"] = now();
             if self.write(&key, value.clone(), ttl, needs).await? {
-                return Ok((StatusCode::CREATED, self.written(&key, value)));
+                return Ok(self.written(StatusCode::CREATED, &key, value));
             }
         }
         Err(overtaken())
@@ -158,7 +158,7 @@ impl Resources {
             let mut needs = self.needs(place, &value).await?;
             needs.guards.push(guard(&key, Some(&old)));
             if self.write(&key, value.clone(), ttl, needs).await? {
-                return Ok((StatusCode::OK, self.written(&key, value)));
+                return Ok(self.written(StatusCode::OK, &key, value));
             }
         }
         Err(overtaken())
@@ -180,7 +180,8 @@ impl Resources {
         let guards = vec![guard(&key, Some(&old))];
         match self.store.commit(&Transaction { guards, operations }).await? {
             Committed::Done(_) => {
-                Ok((StatusCode::OK, json!({ "deleted": "1", "key": format!("{}/{key}", self.prefix) })))
+                let body = json!({ "deleted": "1", "key": format!("{}/{key}", self.prefix) });
+                Ok(json_page(StatusCode::OK, &body))
             }
             Committed::Refused => Err(overtaken()),
         }
@@ -196,17 +197,11 @@ impl Resources {
                 operations.insert(text.clone(), Operation::Delete(text));
             }
         }
-        let mut texts = BTreeMap::new();
-        for (key, mut value) in items {
+        for (key, mut value) in items.into_iter().filter(|(key, _)| kinds.contains(&owner(key.kind))) {
             secrets::seal(key.kind, &mut value, &self.keyring);
-            texts.insert(key, (Arc::<str>::from(value.to_string()), value));
-        }
-        for (key, (text, value)) in texts.iter().filter(|(key, _)| kinds.contains(&owner(key.kind))) {
-            let needed = references(key.kind, value).into_iter();
-            let found = needed.filter_map(|(_, key)| texts.get_key_value(&key)).map(|(key, (text, _))| (key, text));
-            self.can_be_served(std::iter::once((key, text)).chain(found))?;
             let name: Arc<str> = key.to_string().into();
-            operations.insert(name.clone(), Operation::Put { key: name, ttl: None, value: text.clone() });
+            let put = Operation::Put { key: name.clone(), ttl: None, value: value.to_string().into() };
+            operations.insert(name, put);
         }
         let operations = operations.into_values().collect();
         // Without guards it is always done.
@@ -272,16 +267,19 @@ impl Resources {
     }
 
     /// Whether the first of `resources` can be served, which refers to the others.
-    fn can_be_served<'a>(&self, resources: impl Iterator<Item = (&'a Key, &'a Arc<str>)>) -> Result<(), Failure> {
+    pub(super) fn can_be_served<'a>(
+        &self,
+        resources: impl Iterator<Item = (&'a Key, &'a Arc<str>)>,
+    ) -> Result<(), Failure> {
         let Some(check) = &self.check else { return Ok(()) };
         let resources: Vec<_> = resources.map(|(key, text)| (key.clone(), text.clone())).collect();
         check(&resources).map_err(|why| Failure::bad(format!("invalid configuration: {why}")))
     }
 
     /// The answer to a write.
-    fn written(&self, key: &Key, mut value: Value) -> Value {
+    fn written(&self, status: StatusCode, key: &Key, mut value: Value) -> Answer {
         secrets::redact(key.kind, &mut value);
-        json!({ "key": format!("{}/{key}", self.prefix), "value": value })
+        json_page(status, &json!({ "key": format!("{}/{key}", self.prefix), "value": value }))
     }
 
     /// An entry as it is shown; `None` for what is no resource.

@@ -94,7 +94,9 @@ impl Default for Settings {
 impl Settings {
     /// Whether nobody but this machine, or who holds a certificate, can reach the address.
     pub(super) fn is_sheltered(&self) -> bool {
-        self.listen.ip().to_canonical().is_loopback() || self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+        let listens_here = self.listen.ip().to_canonical().is_loopback();
+        let admits_here = !self.allow.is_empty() && self.allow.iter().all(|network| network.is_loopback());
+        listens_here || admits_here || self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
     }
 }
 

@@ -105,14 +105,15 @@ pub(crate) fn serve(
         let (reports, report) = watch::channel(Arc::new(Report::default()));
         let pages = Pages {
             current: current.clone(),
-            metrics,
+            metrics: metrics.clone(),
             readiness: readiness.clone(),
             reports: report,
             settings: proxy.settings().clone(),
         };
         tokio::spawn(Admin::bind(options.admin_listen, pages).await?.run());
         let streams = (proxy.stream_addresses(&machine()), proxy.stream_ports());
-        let (published, leadership) = start_control((options, config), streams, current, reports, &readiness).await?;
+        let (published, leadership) =
+            start_control((options, config), streams, current, reports, (&readiness, &metrics)).await?;
         let stop = stop_signal()?;
         let serving = Serving { leadership, options, proxy, published, readiness, traffic: traffic.handle() };
         serving.until(stop, started).await;
@@ -171,7 +172,7 @@ async fn start_control(
     (stream_addresses, stream_ports): (BTreeSet<(Protocol, SocketAddr)>, StreamPorts),
     current: Arc<Current>,
     reports: watch::Sender<Arc<Report>>,
-    readiness: &Readiness,
+    (readiness, metrics): (&Readiness, &Arc<Metrics>),
 ) -> anyhow::Result<(watch::Receiver<bool>, Option<Leadership>)> {
     let (change_sender, changes) = mpsc::channel(CHANGES);
     let report = reports.subscribe();
@@ -198,7 +199,7 @@ async fn start_control(
     if let Some(config) = config {
         sources.push(SourceId::Store);
         let streams = stream_ports.has_any();
-        resources::start(config, &options.data, streams, change_sender.clone(), readiness).await?;
+        resources::start(config, &options.data, streams, change_sender.clone(), (readiness, metrics)).await?;
     }
     let (names_sender, names) = watch::channel(BTreeSet::new());
     tokio::spawn(dns::run_system(names, change_sender));

@@ -12,6 +12,7 @@ use super::standalone::Standalone;
 use crate::admin_api::{self, AdminApi, ApiKey, Mode, Role, TlsFiles};
 use crate::config::{self, Config, Provider};
 use crate::keyring::Keyring;
+use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::source::apisix;
 use crate::store::{Connection, Embedded, Etcd, EtcdOptions, EtcdTls, Store};
@@ -29,7 +30,7 @@ pub(super) async fn start(
     data: &Path,
     streams: bool,
     changes: mpsc::Sender<Change>,
-    readiness: &Readiness,
+    health: (&Readiness, &Arc<Metrics>),
 ) -> anyhow::Result<()> {
     let mode = if matches!(config.provider, Provider::Yaml(_)) { Mode::Standalone } else { Mode::Resources };
     if mode == Mode::Resources || config.admin.is_some() {
@@ -37,7 +38,7 @@ pub(super) async fn start(
         made.with_context(|| format!("cannot make the data folder {}; name another with --data", data.display()))?;
     }
     let keyring = keyring(config, data).map_err(anyhow::Error::msg)?;
-    let (store, prefix) = open(config, data, readiness)?;
+    let (store, prefix) = open(config, data, health)?;
     if let Some(admin) = &config.admin {
         let settings = settings(admin, data, &prefix, (mode, streams));
         let keys = keyring.clone();
@@ -50,7 +51,11 @@ pub(super) async fn start(
     Ok(())
 }
 
-fn open(config: &Config, data: &Path, readiness: &Readiness) -> anyhow::Result<(Store, Arc<str>)> {
+fn open(
+    config: &Config,
+    data: &Path,
+    (readiness, metrics): (&Readiness, &Arc<Metrics>),
+) -> anyhow::Result<(Store, Arc<str>)> {
     match &config.provider {
         Provider::Embedded => {
             let store = Embedded::open(data).map_err(anyhow::Error::msg)?;
@@ -59,7 +64,7 @@ fn open(config: &Config, data: &Path, readiness: &Readiness) -> anyhow::Result<(
         Provider::Etcd(etcd) => {
             let store =
                 Etcd::start(etcd_options(etcd, config.authorities.clone(), data)).map_err(anyhow::Error::msg)?;
-            tokio::spawn(report(store.connection(), readiness.clone()));
+            tokio::spawn(report(store.connection(), readiness.clone(), metrics.clone()));
             Ok((Store::Etcd(store), etcd.prefix.trim_end_matches('/').into()))
         }
         Provider::Yaml(path) => {
@@ -82,8 +87,8 @@ fn etcd_options(etcd: &config::Etcd, ca: Option<PathBuf>, data: &Path) -> EtcdOp
     }
 }
 
-/// Lets `/readyz` tell how etcd is followed. It informs only: what is known is served without etcd too.
-async fn report(mut connection: watch::Receiver<Connection>, readiness: Readiness) {
+/// Lets `/readyz` and the metrics tell how etcd is followed. It informs only: what is known is served without etcd too.
+async fn report(mut connection: watch::Receiver<Connection>, readiness: Readiness, metrics: Arc<Metrics>) {
     loop {
         let health = match *connection.borrow_and_update() {
             Connection::Connected => Ok(()),
@@ -91,6 +96,7 @@ async fn report(mut connection: watch::Receiver<Connection>, readiness: Readines
             Connection::Copy => Err("does not answer: the copy of what it told last is served".to_owned()),
             Connection::Lost => Err("does not answer: what it told last is served".to_owned()),
         };
+        metrics.store_connected.set(i64::from(health.is_ok()));
         readiness.report("etcd", health);
         if connection.changed().await.is_err() {
             return;

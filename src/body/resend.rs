@@ -267,3 +267,6 @@ impl http_body::Body for Sending {
         SizeHint::default() // the request's fields say it already
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,10 @@
 //! disappears goes on serving its last good value.
 
 mod attach;
+mod carries;
 mod certificate;
 mod data;
+mod health;
 mod nodes;
 mod policy;
 mod report;
@@ -15,6 +17,7 @@ mod shared;
 mod streams;
 mod tls;
 mod tls_config;
+mod upstream_report;
 mod upstream_tls;
 mod upstreams;
 
@@ -60,15 +63,14 @@ pub struct Compiled {
 /// Compiles `world` at the time `now`, in seconds since the epoch, which only the report depends on. Equal worlds give equal dumps, whatever `previous` was, but for certificates that have disappeared.
 pub fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64) -> Compiled {
     let mut report = Report::default();
-    let (tls, next) = tls::compile(world, context, previous, now, &mut report);
+    let tls::Hosts { identity_headers, next, table: tls } = tls::compile(world, context, previous, now, &mut report);
     let mut endpoints = upstreams::Endpoints::new(&previous.carried);
     let (routes, stats) = routes::compile(world, context, previous, &mut endpoints, &mut report);
     let (streams, stream_stats) = streams::compile(world, context, previous, &mut endpoints, &mut report);
     let carried = Carried { endpoints: endpoints.current, health: endpoints.health, stats, stream_stats };
-    let change = upstreams::report(world, context, &carried, now, &mut report);
+    let change = upstream_report::report(world, context, &carried, now, &mut report);
     report.name_fields_of_resources();
     let next = next.into_iter().chain(change).min();
-    let identity_headers = tls::identity_headers(world, context, previous);
     let generation = previous.generation + 1;
     let mut snapshot = Snapshot { carried, generation, identity_headers, routes, streams, tls, ..Snapshot::default() };
     snapshot.carry_stats(previous);

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::attach::Attached;
-use super::upstreams::{self, Carries, Endpoints};
+use super::carries::Carries;
+use super::upstreams::{self, Endpoints};
 use super::{Context, ObjectReport, Report, attach};
 use crate::model::{
     Effect, HostPattern, Kind, Meta, ObjectKey, ObjectRef, PathPattern, Problem, Protocol, Rule, SourceId,

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::attach::{self, Attached};
-use super::upstreams::{self, Carries, Endpoints};
+use super::carries::Carries;
+use super::upstreams::{self, Endpoints};
 use super::{Context, Report};
 use crate::model::{
     Effect, HostPattern, Invalid, Kind, ObjectKey, ObjectRef, Problem, Protocol, Reason, StreamBackend, StreamPorts,

@@ -54,14 +54,17 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// Compiles the hosts; also says when the report has to be made again because time has passed.
-pub(super) fn compile(
-    world: &World,
-    context: &Context,
-    previous: &Snapshot,
-    now: i64,
-    report: &mut Report,
-) -> (HostTable<Arc<HostTls>>, Option<i64>) {
+/// The hosts of every ApisixTls.
+pub(super) struct Hosts {
+    /// The names of the headers through which upstreams are told about clients.
+    pub(super) identity_headers: Arc<[Arc<str>]>,
+    /// When the report has to be made again because time has passed.
+    pub(super) next: Option<i64>,
+    pub(super) table: HostTable<Arc<HostTls>>,
+}
+
+/// Compiles the hosts.
+pub(super) fn compile(world: &World, context: &Context, previous: &Snapshot, now: i64, report: &mut Report) -> Hosts {
     let mut shared = Shared::new(world, context, previous);
     let mut next: Option<i64> = None;
     let mut claims: Vec<_> = world.tls().filter_map(|object| Claim::new(world, context, previous, object)).collect();
@@ -89,14 +92,14 @@ pub(super) fn compile(
         let object = ObjectRef { kind: Kind::ApisixTls, key: claim.key.clone() };
         report.objects.insert(object, ObjectReport { meta: claim.meta, problems, source: claim.source });
     }
-    (table, next)
+    Hosts { identity_headers: identity_headers(&claims, previous), next, table }
 }
 
 /// The names of the headers through which any object tells upstreams about clients, be its policy usable or not: while it
 /// refuses everyone, other hosts may still lead to the same upstreams.
-pub(super) fn identity_headers(world: &World, context: &Context, previous: &Snapshot) -> Arc<[Arc<str>]> {
+fn identity_headers(claims: &[Claim<'_>], previous: &Snapshot) -> Arc<[Arc<str>]> {
     let mut names = BTreeSet::new();
-    for claim in world.tls().filter_map(|object| Claim::new(world, context, previous, object)) {
+    for claim in claims {
         match claim.observed.value.as_ref().map(|tls| tls.client_auth.as_ref()) {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(client))) => names.extend(client.settings.forward.headers.iter().map(|(name, _)| dashed(name))),

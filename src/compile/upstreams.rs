@@ -6,18 +6,17 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::Context;
 use super::attach::{self, Attached};
+use super::carries::Carries;
 use super::nodes::{self, Named};
 use super::upstream_tls::ClientConfigs;
-use super::{Context, ObjectReport, Report};
 use crate::model::{
-    BackendRef, Balancing, CheckKind, Effect, Granularity, HealthCheck, HostName, Invalid, Kind, ObjectKey, ObjectRef,
-    PassHost, PortRef, Problem, Protocol, Reason, Service, ServiceAddress, ServicePort, SettingsByPort, SourceId,
-    Timeouts, UpstreamProtocol, UpstreamRef, UpstreamSettings, UpstreamTls, Validity, VerifyServer,
+    BackendRef, Balancing, Effect, Granularity, HostName, Invalid, Kind, ObjectKey, ObjectRef, PassHost, PortRef,
+    Problem, Protocol, Reason, Service, ServiceAddress, ServicePort, Timeouts, UpstreamProtocol, UpstreamRef,
+    UpstreamSettings, UpstreamTls, VerifyServer,
 };
-use crate::snapshot::{
-    Carried, CheckId, ClientTls, Endpoint, Host, NameOf, Node, Secure, Transport, Upstream, Watched,
-};
+use crate::snapshot::{Carried, CheckId, Endpoint, Host, NameOf, Node, Secure, Transport, Upstream, Watched};
 use crate::world::World;
 
 /// The endpoints in use, by address and transport: one connection pool for both, whichever routes lead to it.
@@ -28,8 +27,8 @@ pub(super) struct Endpoints<'a> {
     pub(super) health: HashMap<CheckId, Watched>,
     /// The names that addresses were wanted of.
     pub(super) names: BTreeSet<Arc<str>>,
-    previous: &'a Carried,
-    tls: ClientConfigs,
+    pub(super) previous: &'a Carried,
+    pub(super) tls: ClientConfigs,
 }
 
 impl<'a> Endpoints<'a> {
@@ -47,38 +46,6 @@ impl<'a> Endpoints<'a> {
         let endpoint = carried.unwrap_or_else(|| Arc::new(Endpoint::new(key.0, key.1.clone())));
         self.current.insert(key, endpoint.clone());
         endpoint
-    }
-
-    /// Looks after the health of the nodes of `upstream`, where its settings say so.
-    ///
-    /// # Errors
-    /// As with [`transport`].
-    fn look_after(
-        &mut self,
-        world: &World,
-        context: &Context,
-        nodes: &mut [Node],
-        settings: &UpstreamSettings,
-        upstream: String,
-    ) -> Result<(), Invalid> {
-        let Some(check) = &settings.health else { return Ok(()) };
-        let tls = tls_of(world, context, check, settings.tls.as_deref(), &mut self.tls)?;
-        let id = CheckId { check: check.clone(), host: rewritten(&settings.host), tls, upstream: upstream.into() };
-        for node in nodes {
-            self.watch(node, &id);
-        }
-        Ok(())
-    }
-
-    /// Looks after the health of `node`.
-    fn watch(&mut self, node: &mut Node, id: &CheckId) {
-        let previous = self.previous.health.get(id);
-        let address = || id.check.active.host.as_ref().and_then(|host| HeaderValue::from_str(host).ok());
-        let host = id.host.clone().or_else(address).or_else(|| node.host());
-        // An address that is no `Host` cannot be asked anything over HTTP, but may be connected to.
-        let host = host.unwrap_or_else(|| HeaderValue::from_static("localhost"));
-        let watched = self.health.entry(id.clone()).or_insert_with(|| Watched::new(id, previous));
-        node.health = Some(watched.watch(&node.endpoint, host, previous));
     }
 }
 
@@ -103,96 +70,6 @@ impl Endpoints<'_> {
         }
         Node { name: name.cloned(), ..self.at(address, &transport).into() }
     }
-}
-
-/// Reports on every ApisixUpstream that is ours, whether or not a route leads to its Service. Says when the report has to be
-/// made again because time has passed.
-pub(super) fn report(
-    world: &World,
-    context: &Context,
-    carried: &Carried,
-    now: i64,
-    report: &mut Report,
-) -> Option<i64> {
-    let mut tls = ClientConfigs::new(carried);
-    let mut next: Option<i64> = None;
-    for (key, source, observed) in world.upstreams() {
-        let mut problems = Vec::new();
-        let invalid = match &observed.value {
-            Ok(upstream) => match attach::attached(upstream.class.as_deref(), world, context) {
-                Attached::Ours => {
-                    if let Ok(ports) = &upstream.settings {
-                        let change = tls_problems(world, context, ports, now, &mut tls, &mut problems);
-                        next = next.into_iter().chain(change).min();
-                        let nodes = ports.nodes.iter().enumerate();
-                        problems.extend(nodes.filter_map(|(index, node)| {
-                            nodes::problem(world, &key.namespace, node, &format!("spec.externalNodes[{index}]"))
-                        }));
-                    }
-                    upstream.settings.as_ref().err().cloned()
-                }
-                // Manifests have no other reader: there it is a mistake.
-                Attached::Unknown if source == SourceId::Manifests => {
-                    Some(attach::unknown(upstream.class.as_deref(), context))
-                }
-                Attached::Theirs | Attached::Unknown => continue,
-            },
-            Err(why) => Some(why.clone()),
-        };
-        problems.extend(invalid.map(|invalid| Problem { effect: Effect::Refused, invalid }));
-        problems.sort_by_key(|problem| problem.effect);
-        let object = ObjectRef { kind: Kind::ApisixUpstream, key: key.clone() };
-        report.objects.insert(object, ObjectReport { meta: observed.meta, problems, source });
-    }
-    next
-}
-
-/// What is wrong with the TLS of an ApisixUpstream, and when that changes because time passes.
-fn tls_problems(
-    world: &World,
-    context: &Context,
-    ports: &SettingsByPort,
-    now: i64,
-    tls: &mut ClientConfigs,
-    problems: &mut Vec<Problem>,
-) -> Option<i64> {
-    let of_ports = ports.ports.iter().map(|(port, settings)| (port_field(*port), settings));
-    let mut next = None;
-    for (field, settings) in std::iter::once(("spec".to_owned(), &ports.default)).chain(of_ports) {
-        let mut refuse = |mut invalid: Invalid| {
-            invalid.field = format!("{field}.{}", invalid.field);
-            problems.push(Problem { effect: Effect::Refused, invalid });
-        };
-        let client = match settings.tls.as_ref().map(|wanted| tls.get(world, context, wanted, settings.protocol)) {
-            Some(Err(invalid)) => {
-                refuse(invalid);
-                continue; // checks use the same Secrets
-            }
-            client => client.and_then(Result::ok),
-        };
-        if let Some(check) = &settings.health
-            && let Err(invalid) = tls_of(world, context, check, settings.tls.as_deref(), tls)
-        {
-            refuse(invalid);
-        }
-        let (Some(wanted), Some(client)) = (&settings.tls, client) else { continue };
-        if wanted.verify == VerifyServer::No {
-            let message = "the endpoints' certificates are not verified; name their authorities";
-            let invalid = Invalid::new(Reason::NotVerified, format!("{field}.tlsVerify"), message);
-            problems.push(Problem { effect: Effect::Warning, invalid });
-        }
-        if let Some(validity) = &client.validity {
-            let validity = Validity { field: format!("{field}.tlsSecret").into(), ..validity.clone() };
-            problems.extend(validity.problem(now));
-            next = next.into_iter().chain(validity.next(now)).min();
-        }
-    }
-    next
-}
-
-/// The settings of a port, as `JSONPath`.
-fn port_field(port: u16) -> String {
-    format!("spec.portLevelSettings[?(@.port=={port})]")
 }
 
 /// How the endpoints are spoken to.
@@ -273,78 +150,6 @@ fn configure(
     Ok(upstream)
 }
 
-/// How TLS is spoken in `check`: with the certificate and the authorities of requests.
-///
-/// # Errors
-/// As with [`transport`].
-fn tls_of(
-    world: &World,
-    context: &Context,
-    check: &HealthCheck,
-    requests: Option<&UpstreamTls>,
-    configs: &mut ClientConfigs,
-) -> Result<Option<Arc<ClientTls>>, Invalid> {
-    let CheckKind::Https { verify } = check.active.kind else { return Ok(None) };
-    let verify = match requests.map(|tls| &tls.verify) {
-        _ if !verify => VerifyServer::No,
-        Some(VerifyServer::Authorities(secret)) => VerifyServer::Authorities(secret.clone()),
-        Some(VerifyServer::No | VerifyServer::SystemRoots) | None => VerifyServer::SystemRoots,
-    };
-    let of_check = verify == VerifyServer::SystemRoots;
-    let client = requests.and_then(|tls| tls.client.clone());
-    let made = configs.get(world, context, &UpstreamTls { client, verify }, UpstreamProtocol::Http1).map_err(|why| {
-        // Requests do without them: it is the check that asks for the system's authorities.
-        if of_check && why.field == "tlsVerify" { strict(&why) } else { why }
-    });
-    made.map(Some)
-}
-
-fn strict(why: &Invalid) -> Invalid {
-    let message = format!("{}; name authorities in tlsVerify.caSecret, or set it to false", why.message);
-    Invalid::new(why.reason, "healthCheck.active.strictTLS", message)
-}
-
-/// The `Host` that is always sent.
-fn rewritten(host: &PassHost) -> Option<HeaderValue> {
-    let PassHost::Rewrite(host) = host else { return None };
-    HeaderValue::from_str(host).ok()
-}
-
-/// What a backend is to carry.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Carries {
-    /// Requests, of a route with deadlines of its own or none.
-    Requests(Option<Timeouts>),
-    /// Streams of the backend's protocol.
-    Streams,
-}
-
-impl Carries {
-    /// The deadlines of the route.
-    fn timeouts(self) -> Option<Timeouts> {
-        match self {
-            Self::Requests(timeouts) => timeouts,
-            Self::Streams => None,
-        }
-    }
-
-    /// Whether endpoints with `settings` take it, over `transport`. Where the scheme is left out it is that of streams too.
-    fn fits(self, settings: &UpstreamSettings, transport: Protocol) -> Result<(), &'static str> {
-        match (self, settings.protocol) {
-            (Self::Requests(_), UpstreamProtocol::Stream(_)) => {
-                Err("has a scheme of streams, for a route of HTTP; write http, https, grpc or grpcs")
-            }
-            (Self::Requests(_), _) => Ok(()),
-            (Self::Streams, UpstreamProtocol::Stream(protocol)) if protocol == transport => Ok(()),
-            (Self::Streams, UpstreamProtocol::Http1 | UpstreamProtocol::Implied) if settings.tls.is_none() => Ok(()),
-            (Self::Streams, _) => match transport {
-                Protocol::Tcp => Err("has another scheme than TCP streams have; write tcp or tls, or leave it out"),
-                Protocol::Udp => Err("has another scheme than UDP has; write udp, or leave it out"),
-            },
-        }
-    }
-}
-
 const NAME_AUTHORITIES: &str = "name their authorities in the tlsVerify of an ApisixUpstream with the scheme https";
 
 /// The settings for requests to a port whose `appProtocol` asks for TLS; `None` where the ApisixUpstream's scheme decides, or where
@@ -353,7 +158,7 @@ fn secured_by_service(settings: Option<&UpstreamSettings>, carries: Carries) -> 
     let settings = settings.cloned().unwrap_or_default();
     let decides = settings.protocol == UpstreamProtocol::Implied && matches!(carries, Carries::Requests(_));
     let tls = Some(Box::new(UpstreamTls { client: None, verify: VerifyServer::No }));
-    decides.then(|| UpstreamSettings { protocol: UpstreamProtocol::Http1, tls, ..settings })
+    decides.then_some(UpstreamSettings { protocol: UpstreamProtocol::Http1, tls, ..settings })
 }
 
 /// Resolves `backend` of an object in `namespace`. `field` is the backend's

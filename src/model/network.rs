@@ -51,6 +51,12 @@ impl Network {
         }
     }
 
+    /// Whether every address of the block is on the loopback interface. A block that reaches beyond 127.0.0.0/8 or `::1` begins
+    /// outside of it.
+    pub fn is_loopback(self) -> bool {
+        self.to_canonical().first.is_loopback()
+    }
+
     /// Whether `address` is in the block.
     pub fn contains(&self, address: IpAddr) -> bool {
         address.is_ipv4() == self.first.is_ipv4() && masked(address, self.bits) == self.first

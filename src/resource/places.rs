@@ -62,7 +62,7 @@ pub(super) fn texts<E>(kind: Kind, value: &Value, each: impl Fn(&str, &str) -> R
         match value.pointer(pointer) {
             Some(Value::String(text)) => each(field, text)?,
             Some(Value::Array(texts)) => {
-                texts.iter().filter_map(Value::as_str).try_for_each(|text| each(field, text))?
+                texts.iter().filter_map(Value::as_str).try_for_each(|text| each(field, text))?;
             }
             _ => {}
         }

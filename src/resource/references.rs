@@ -18,13 +18,8 @@ pub fn references(kind: Kind, value: &Value) -> Vec<(&'static str, Key)> {
 /// The fields of a kind that may refer to a resource.
 fn fields(kind: Kind) -> &'static [(&'static str, Kind)] {
     match kind {
-        Kind::Route => &[
-            ("upstream.tls.client_cert_id", Kind::Ssl),
-            ("upstream_id", Kind::Upstream),
-            ("service_id", Kind::Service),
-        ],
         Kind::Service => &[("upstream.tls.client_cert_id", Kind::Ssl), ("upstream_id", Kind::Upstream)],
-        Kind::StreamRoute => &[
+        Kind::Route | Kind::StreamRoute => &[
             ("upstream.tls.client_cert_id", Kind::Ssl),
             ("upstream_id", Kind::Upstream),
             ("service_id", Kind::Service),

@@ -1,6 +1,7 @@
 //! What the proxy reads: one immutable value per published configuration. No Kubernetes type, no PEM, nothing left to
 //! compile at request time.
 
+mod backends;
 mod balance;
 mod client_auth;
 mod connection;
@@ -26,6 +27,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use backends::Backends;
 pub use balance::hash;
 pub use client_auth::{ClientAuth, PolicyId};
 pub use connection::{Answer, Connection};
@@ -43,7 +45,7 @@ pub use routes::{HostRoutes, Mismatch, Route, RouteStats};
 pub use streams::{Carrier, StreamEnd, StreamKey, StreamRoute, StreamStats, StreamTable};
 pub use tls::{HostTls, Inputs, Policy, ServerCertificate, dashed, identity_headers};
 pub use under_way::UnderWay;
-pub use upstream::{Backends, Host, Node, Upstream};
+pub use upstream::{Host, Node, Upstream};
 pub use upstream_tls::{ClientTls, NameOf, Secure, server_name};
 
 use crate::model::HostName;

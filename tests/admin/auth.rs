@@ -4,8 +4,11 @@ use http::Request;
 use portcullis::admin_api::{PUBLIC_KEY, Settings};
 use portcullis::model::Network;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::scene::{Scene, settings};
+use crate::scene::{LONG, Scene, settings};
 
 const ROUTES: &str = "/apisix/admin/routes";
 
@@ -54,6 +57,20 @@ async fn the_address_is_asked_for_before_the_key() {
         assert_eq!(answer.status, 403);
         assert!(answer.body.contains("<title>403 Forbidden</title>"), "{}", answer.body);
     }
+}
+
+#[tokio::test]
+async fn strangers_hold_few_connections() {
+    let allow = vec![Network::parse("192.0.2.0/24").unwrap()];
+    let scene = Scene::with(Settings { allow, ..settings() }).await;
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(TcpStream::connect(scene.address).await.unwrap());
+    }
+    let mut one_more = TcpStream::connect(scene.address).await.unwrap();
+    let read = timeout(LONG, one_more.read(&mut [0; 1])).await.unwrap();
+    assert!(matches!(read, Ok(0) | Err(_)), "it is closed: {read:?}");
+    drop(held);
 }
 
 #[tokio::test]

@@ -62,6 +62,10 @@ async fn one_bad_part_refuses_the_document() {
         (json!({ "routes": [route("r1", "/"), route("r1", "/x")] }), "found duplicate id r1 in routes"),
         (json!({ "routes": [{ "uri": 1 }] }), "invalid configuration: "),
         (json!({ "routes": {} }), "routes must be an array"),
+        (
+            json!({ "routes": [{ "id": "a", "uri": "/", "service_id": "s" }], "services": [{ "id": "s" }] }),
+            "invalid configuration: upstream: ",
+        ),
         (json!({ "routes": [1] }), "invalid configuration: wrong type: expected object, got number"),
         (json!({ "routes_conf_version": "1" }), "routes_conf_version must be a number without a fraction"),
         (json!([]), "invalid request body: it should be an object"),

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use portcullis::admin_api::{AdminApi, ApiKey, PUBLIC_KEY, Role, Settings};
 use portcullis::keyring::Keyring;
 use portcullis::source::apisix;
-use portcullis::store::{Memory, Store};
+use portcullis::store::{Etcd, EtcdOptions, EtcdTls, Memory, Store};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -62,6 +62,15 @@ pub(crate) fn keyring() -> Arc<Keyring> {
     Arc::new(Keyring::new(&["0123456789abcdef".to_owned()]).unwrap())
 }
 
+/// Starts the API as the program has it.
+async fn serve(settings: Settings, store: Store) -> SocketAddr {
+    let check = |resources: &[_]| apisix::check(resources, &keyring()).map_err(|why| why.to_string());
+    let api = AdminApi::bind(settings, store, keyring()).await.unwrap();
+    let address = api.local_addr().unwrap();
+    tokio::spawn(api.checked_by(Box::new(check)).run());
+    address
+}
+
 impl Scene {
     pub(crate) async fn start() -> Self {
         Self::with(settings()).await
@@ -69,12 +78,22 @@ impl Scene {
 
     pub(crate) async fn with(settings: Settings) -> Self {
         let memory = Memory::default();
-        let check = |resources: &[_]| apisix::check(resources, &keyring()).map_err(|why| why.to_string());
-        let api = AdminApi::bind(settings, Store::Memory(memory.clone()), keyring()).await.unwrap();
-        let api = api.checked_by(Box::new(check));
-        let address = api.local_addr().unwrap();
-        tokio::spawn(api.run());
+        let address = serve(settings, Store::Memory(memory.clone())).await;
         Self { address, memory }
+    }
+
+    /// With etcd where nothing listens.
+    pub(crate) async fn without_store() -> Self {
+        let options = EtcdOptions {
+            folder: None,
+            hosts: vec!["http://127.0.0.1:1".to_owned()],
+            prefix: "/apisix".to_owned(),
+            timeout: LONG,
+            tls: EtcdTls::default(),
+            user: None,
+        };
+        let store = Store::Etcd(Etcd::start(options).unwrap());
+        Self { address: serve(settings(), store).await, memory: Memory::default() }
     }
 
     /// A call with APISIX's key.

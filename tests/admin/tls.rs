@@ -56,7 +56,7 @@ async fn clients_need_a_certificate_of_the_authority_that_the_file_holds_now() {
     let tls = Some(write(folder.path(), &PKI.clients));
     let scene = Scene::with(Settings { keys: Vec::new(), tls, ..settings() }).await;
     let good = ask(&scene, Some(&PKI.clients.client())).await;
-    assert_eq!((good.status.as_u16(), good.body.as_str()), (200, "{\"list\":[],\"total\":0}\n"));
+    assert_eq!((good.status.as_u16(), good.body.as_str()), (200, "{\"total\":0,\"list\":[]}\n"));
     assert_eq!(ask(&scene, Some(&PKI.clients.deep_client())).await.status, 200);
     let none = ask(&scene, None).await;
     assert_eq!(none.status, 400);

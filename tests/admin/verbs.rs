@@ -42,7 +42,7 @@ async fn a_resource_is_made_shown_changed_and_removed() {
         assert_eq!((missing.status.as_u16(), missing.json()), (404, json!({ "message": "Key not found" })));
     }
     assert_eq!(scene.call("PATCH", "/routes/1", &json!({})).await.json(), json!({ "message": "Key not found" }));
-    assert_eq!(scene.call("GET", "/routes", &NONE).await.body, "{\"list\":[],\"total\":0}\n");
+    assert_eq!(scene.call("GET", "/routes", &NONE).await.body, "{\"total\":0,\"list\":[]}\n");
 }
 
 #[tokio::test]
@@ -124,6 +124,7 @@ async fn what_is_wrong_is_said_in_apisix_words() {
         ("GET", "/routes?page=1&page_size=2", NONE, 400, "page_size must be between 10 and 500"),
         ("PUT", "/consumers/jack", json!({ "username": "jill" }), 400, "wrong username"),
         ("PUT", "/consumers/jack/credentials/a", json!({ "plugins": {} }), 404, "consumer not found"),
+        ("GET", "/secrets/mine/1", NONE, 400, "invalid secret manager: mine"),
         ("PUT", "/plugin_metadata/cors", json!({}), 400, "invalid plugin name"),
     ] {
         let answer = scene.call(method, path, &body).await;
@@ -185,12 +186,15 @@ async fn what_is_referred_to_must_be_there_and_stays() {
         ("/consumer_groups/g", json!({ "plugins": {} })),
         ("/consumers/jack", group),
         ("/consumers/jack/credentials/c", json!({ "plugins": {} })),
+        ("/upstreams/t", json!({ "scheme": "tcp", "nodes": {} })),
+        ("/stream_routes/1", json!({ "server_port": 9100, "upstream_id": "t" })),
         ("/routes/1", json!({ "uri": "/", "service_id": "s" })),
     ] {
         assert_eq!(put(path, body).await.status, 201, "{path}");
     }
     for (path, why) in [
         ("/upstreams/u", "can not delete this upstream, service [s] is still using it now"),
+        ("/upstreams/t", "can not delete this upstream, stream_route [1] is still using it now"),
         ("/services/s", "can not delete this service directly, route [1] is still using it now"),
         ("/consumer_groups/g", "can not delete this consumer group, consumer [jack] is still using it now"),
     ] {
@@ -272,6 +276,23 @@ async fn a_resource_with_a_time_to_live_goes() {
     };
     tokio::time::timeout(crate::scene::LONG, gone).await.unwrap();
     assert_eq!(scene.call("GET", "/routes/1", &NONE).await.status, 404);
+}
+
+#[tokio::test]
+async fn without_its_store_every_call_says_so() {
+    let scene = Scene::without_store().await;
+    for (method, path, body) in [
+        ("GET", "/routes", NONE),
+        ("GET", "/routes/1", NONE),
+        ("PUT", "/routes/1", route()),
+        ("POST", "/routes", route()),
+        ("PATCH", "/routes/1", json!({})),
+        ("DELETE", "/routes/1", NONE),
+    ] {
+        let (status, why) = scene.call(method, path, &body).await.error();
+        assert_eq!(status, 503, "{method} {path}: {why}");
+        assert!(!why.is_empty());
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Two gateways on one etcd: each sees what the other was told, and goes on without etcd.
 
+use std::time::SystemTime;
+
 use serde_json::json;
 
 use crate::machine::{Machine, Process, eventually, nginx};
@@ -29,6 +31,7 @@ deployment:
         );
         let mut gateway = Self { number, process: None };
         gateway.start(machine);
+        machine.reaches(admin);
         gateway
     }
 
@@ -90,6 +93,17 @@ fn two_gateways_share_an_etcd_and_go_on_without_it() {
         gateway.answers(&machine, "/two", 200);
         gateway.answers(&machine, "/three", 404);
     }
+
+    // The copy for a start without etcd is written within a second of a change: one is made until it is.
+    let known = SystemTime::now();
+    let copy = machine.folder().join("data1/etcd-copy");
+    eventually("the copy has the routes", || {
+        first.put(&machine, "more");
+        match copy.metadata().and_then(|copy| copy.modified()) {
+            Ok(written) if written > known => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
 
     // etcd is away: traffic goes on, writes are refused and say so.
     etcd.kill();

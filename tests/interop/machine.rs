@@ -108,7 +108,7 @@ impl Machine {
     /// Starts ours, in a folder in which `conf/config.yaml` may be, and waits for the Admin API.
     pub(crate) fn start_portcullis(&self) -> Process {
         let process = self.start("portcullis", env!("CARGO_BIN_EXE_portcullis"), &["run"]);
-        eventually("the Admin API answers", || self.run("curl -sk -o answer http://127.0.0.1:9180/").reached());
+        self.reaches(9180);
         process
     }
 
@@ -117,8 +117,18 @@ impl Machine {
         let folder = self.folder().join("nginx");
         let folder = folder.to_str().unwrap();
         let process = self.start("nginx", "nginx", &["-p", folder, "-c", "nginx.conf", "-e", "stderr"]);
-        eventually("nginx answers", || self.run(&format!("curl -s -o answer http://127.0.0.1:{port}/")).reached());
+        self.reaches(port);
         process
+    }
+
+    /// Waits for somebody who answers at a port, whatever they say.
+    #[track_caller]
+    pub(crate) fn reaches(&self, port: u16) {
+        let connect = format!("curl -s -o answer http://127.0.0.1:{port}/");
+        eventually(&connect, || match self.run(&connect) {
+            done if done.code == 7 => Err(format!("{done:?}")),
+            _ => Ok(()),
+        });
     }
 
     /// Asks the Admin API; gives status and body.
@@ -159,13 +169,6 @@ impl Machine {
             .env_remove("KUBECONFIG")
             .stdin(Stdio::null());
         command
-    }
-}
-
-impl Done {
-    /// For curl: whether there was somebody to answer, whatever was said.
-    fn reached(self) -> Result<(), String> {
-        if self.code == 7 { Err(self.stderr) } else { Ok(()) }
     }
 }
 

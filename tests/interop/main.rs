@@ -1,7 +1,7 @@
 //! Interoperation with the TLS clients that people use: each connects to one host without a certificate, with one of a stranger,
 //! and with a good one, twice each time, and says what it got and whether the second session was resumed.
 //!
-//! Beside them: h2spec, slowhttptest, libraries for WebSockets and gRPC as clients and upstreams, and nginx and go-httpbin as upstreams.
+//! Beside them: h2spec, slowhttptest, schemathesis, libraries for WebSockets and gRPC as clients and upstreams, and nginx and go-httpbin as upstreams.
 //!
 //! And systems as public documents build them, each in a network of its own, with the documents' own commands, files and scripts; two
 //! gateways on one etcd. These need root.
@@ -29,6 +29,7 @@ mod stage;
 #[expect(dead_code, reason = "shared with the tests of the proxy, which use more of it")]
 mod upstream;
 
+mod admin_api;
 mod bench;
 mod etcd;
 mod gateways;

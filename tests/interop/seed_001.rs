@@ -86,21 +86,24 @@ fn the_admin_api_is_protected_as_written() {
 #[test]
 fn etcd_with_mutual_tls_is_used_as_written() {
     let machine = Machine::new();
-    let certs = "mkdir certs; cd certs; authority etcd_ca
+    let certs = format!(
+        "{SIGN}
+        mkdir -p certs; cd certs; authority etcd_ca
         issue etcd etcd_ca subjectAltName=IP:127.0.0.1
-        issue etcd_client etcd_ca extendedKeyUsage=clientAuth";
-    machine.run(&format!("{SIGN}\n{certs}")).ok();
+        issue etcd_client etcd_ca extendedKeyUsage=clientAuth"
+    );
+    machine.run(&certs).ok();
     machine.write("conf/config.yaml", &placed(&machine, ETCD_CONFIG));
-    let _etcd = start_etcd(&machine);
+    let etcd = start_etcd(&machine);
     let gateway = machine.start_portcullis();
 
     let upstream = json!({"nodes": {"127.0.0.1:1980": 1}});
-    eventually("etcd takes a route", || {
-        match machine.admin("PUT", "/routes/1", &json!({"uri": "/hello", "upstream": upstream})) {
-            (200 | 201, _) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
+    let route = json!({"uri": "/hello", "upstream": upstream});
+    let put = |path: &str| match machine.admin("PUT", path, &route) {
+        (200 | 201, _) => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    eventually("etcd takes a route", || put("/routes/1"));
     // It is where APISIX would look for it.
     let range = r#"curl -sS --cacert certs/etcd_ca.pem --cert certs/etcd_client.pem --key certs/etcd_client.key https://127.0.0.1:2379/v3/kv/range -d "{\"key\": \"$(printf /apisix/routes/1 | base64)\"}""#;
     let stored = machine.run(&format!("{range} | python3 -c 'import base64, json, sys; print(base64.b64decode(json.load(sys.stdin)[\"kvs\"][0][\"value\"]).decode())'")).ok();
@@ -114,6 +117,12 @@ fn etcd_with_mutual_tls_is_used_as_written() {
         other => Err(format!("{other:?}")),
     });
     machine.answers("curl -s -w '%{http_code}' http://127.0.0.1:9080/hello", "502");
+
+    // New authorities and certificates on both sides: the gateway reads its files again when it connects again.
+    etcd.kill();
+    machine.run(&certs).ok();
+    let _etcd = start_etcd(&machine);
+    eventually("etcd takes a route with new certificates", || put("/routes/2"));
 }
 
 #[test]

@@ -13,7 +13,8 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use portcullis::model::{ActiveCheck, Criteria, HealthCheck, Invalid, Thresholds, Timeouts};
+use portcullis::model::{ActiveCheck, Criteria, HealthCheck, Invalid, Keepalive, Thresholds, Timeouts};
+use portcullis::proxy::Settings;
 use portcullis::snapshot::{Backends, CheckId, Endpoint, Node, Policy, Route, Transport, Upstream, Watched};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::client::{Connection, answer, tls, tls_config};
 use crate::objects::{reference, route_for_everything, secret};
 use crate::pki::PKI;
-use crate::scene::{Config, Scene, config, route};
+use crate::scene::{Config, Scene, config, route, settings};
 use crate::stage::Stage;
 use crate::tls_upstream::{certificate, serve as serve_tls, server_tls};
 use crate::upstream::{AnyBody, nobody, text};
@@ -548,4 +549,76 @@ async fn class_o_a_shared_connection_is_of_one_name_and_one_identity() {
         assert_eq!(seen.client.as_ref(), identity.chain.first());
     }
     assert_eq!(ask("other.name").await, 502, "the certificate is for another name");
+}
+
+/// APISIX's `keepalive_pool.requests`.
+#[tokio::test]
+async fn a_connection_carries_so_many_requests_and_no_more() {
+    let keepalive = Keepalive { requests: 2, ..Keepalive::default() };
+    let one = crate::upstream::hello().await;
+    let (two, connections) = serve(100, echo).await;
+    let endpoint =
+        |address, http2| Arc::new(Endpoint::new(address, Transport { http2, keepalive, ..Transport::default() }));
+    let routes = vec![("/1", route(&[endpoint(one.address, false)])), ("/2", route(&[endpoint(two, true)]))];
+    let scene = config().routes("keep.test", routes).start();
+    let mut client = Connection::plain(scene.http).await;
+    for path in ["/1", "/2"].repeat(5) {
+        assert_eq!(client.get("keep.test", path).await.status, 200, "{path}");
+    }
+    assert_eq!((one.connections(), connections.load(Ordering::Relaxed)), (3, 3), "of 5 requests each");
+}
+
+/// The Admin API's `retry_timeout`.
+#[tokio::test]
+async fn another_endpoint_is_tried_only_for_so_long() {
+    // No SETTINGS ever come: connecting takes as long as it may.
+    let silent = scripted(|mut stream, _| async move {
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let (good, _) = serve(100, echo).await;
+    let upstream = |retry_timeout| {
+        let nodes =
+            [silent, good].map(|address| Node { priority: i32::from(address == silent), ..endpoint(address).into() });
+        let mut upstream = Upstream::new("default/test:80".into(), nodes);
+        upstream.timeouts = Some(Timeouts { connect: Duration::from_millis(500), ..Timeouts::default() });
+        upstream.retry_timeout = retry_timeout;
+        Route { backends: Backends::new([(upstream, 1)]), ..route(&[]) }
+    };
+    for (retry_timeout, status) in [(None, 200), (Some(PATIENCE), 200), (Some(Duration::from_millis(1)), 504)] {
+        let scene = config().route("retry.test", upstream(retry_timeout)).start();
+        let answer = Connection::plain(scene.http).await.get("retry.test", "/").await;
+        assert_eq!(answer.status, status, "{retry_timeout:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_reaches_no_upstream_of_http2_as_a_whole() {
+    let (told, mut bodies) = mpsc::unbounded_channel();
+    let (upstream, _) = serve(100, move |request: Request<Incoming>| {
+        let told = told.clone();
+        async move {
+            told.send(request.into_body().collect().await.map(|body| body.to_bytes().len()).ok()).unwrap();
+            Response::new(text("hello"))
+        }
+    })
+    .await;
+    let settings = Settings { max_body_size: Some(100), ..settings() };
+    let scene = secured("size.test").route("size.test", route(&[endpoint(upstream)])).start_with(settings);
+    for alpn in ["http/1.1", "h2"] {
+        let post = async |body: AnyBody| {
+            let mut client = Connection::secure(scene.https, alpn, "size.test", None).await;
+            let request = client.request("POST", "size.test", "/").body(body).unwrap();
+            tokio::time::timeout(PATIENCE, client.send(request)).await.unwrap().unwrap().status().as_u16()
+        };
+        let pieces = |count| streamed((0..count).map(|_| Frame::data(Bytes::from_static(&[7; 50]))).collect());
+        assert_eq!(post(pieces(2)).await, 200, "{alpn}");
+        assert_eq!(tokio::time::timeout(PATIENCE, bodies.recv()).await.unwrap(), Some(Some(100)));
+        assert_eq!(post(text(vec![7; 101])).await, 413, "{alpn}: the length is announced");
+        assert_eq!(post(pieces(3)).await, 413, "{alpn}");
+        // The upstream need not have seen any of it, but if it did, it broke off.
+        while let Ok(body) = bodies.try_recv() {
+            assert_eq!(body, None, "{alpn}");
+        }
+    }
 }

@@ -30,6 +30,7 @@ mod store;
 mod stream;
 mod stream_upstream;
 mod streaming;
+mod system_roots;
 mod tls_upstream;
 mod upstream;
 mod upstream_tls;

@@ -1,13 +1,17 @@
 //! Streams of TCP, TLS and UDP.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use portcullis::model::{ClientSettings, Failure, FailureAnswer, FailureBody, HostPattern, Invalid, Mode, Timeouts};
-use portcullis::proxy::Settings;
-use portcullis::snapshot::{Endpoint, Policy, StreamKey, Upstream};
+use portcullis::log::{Format, Log};
+use portcullis::metrics::Metrics;
+use portcullis::model::{
+    ClientSettings, Failure, FailureAnswer, FailureBody, HostPattern, Invalid, Mode, Protocol, Timeouts,
+};
+use portcullis::proxy::{Proxy, Settings};
+use portcullis::snapshot::{Current, Endpoint, Policy, StreamKey, Upstream};
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -15,7 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use crate::client::{Connection, tls, tls_config, tls_config_of};
-use crate::lines::ERRORS;
+use crate::lines::{ERRORS, Lines};
 use crate::pki::{Certified, PKI};
 use crate::scene::{Config, Scene, config, endpoint, settings};
 use crate::upstream::nobody;
@@ -354,6 +358,40 @@ async fn a_drain_waits_for_open_streams() {
     client.shutdown().await.unwrap();
     assert_eq!(rest(&mut client).await, b"");
     assert!(drain.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_listener_on_every_address_is_reached_at_each_of_the_machine() {
+    let bind = |address: &str| vec![address.parse::<SocketAddr>().unwrap()];
+    let settings = Settings { stream_tcp: bind("0.0.0.0:0"), stream_udp: bind("127.0.0.1:0"), ..settings() };
+    let (current, metrics) = (Arc::new(Current::default()), Arc::new(Metrics::new(Arc::default())));
+    let proxy = Proxy::bind(settings, current, Log::new(Format::Text, Lines::default()), metrics).unwrap();
+    let [.., tcp, udp] = proxy.local_addrs()[..] else { panic!("two listeners for streams") };
+    let machine = ["127.0.0.1", "10.0.0.7", "2001:db8::1"].map(|ip| ip.parse::<IpAddr>().unwrap());
+    let at = |ip: usize| (Protocol::Tcp, SocketAddr::new(machine[ip], tcp.port()));
+    let expected = [(Protocol::Tcp, tcp), at(0), at(1), (Protocol::Udp, udp)];
+    assert_eq!(proxy.stream_addresses(&machine), expected.into(), "HTTP is no stream, nor is IPv6 served by `0.0.0.0`");
+}
+
+#[tokio::test]
+async fn there_is_a_limit_to_connections_of_streams() {
+    let echo = Echo::start().await;
+    let settings = Settings { max_connections: 1, ..listening() };
+    let stage = Stage::with(settings, || upstream(&[echo.address]), config());
+    let mut first = TcpStream::connect(stage.tcp).await.unwrap();
+    echoes(&mut first, "hello").await;
+    // The kernel has accepted it; nobody serves it while the first one is there.
+    let mut second = TcpStream::connect(stage.tcp).await.unwrap();
+    second.write_all(b"hello").await.unwrap();
+    for _ in 0..100 {
+        echoes(&mut first, "still there").await;
+    }
+    assert_eq!(echo.connections(), 1);
+    assert_eq!(stage.scene.metric("portcullis_connections{listener=\"stream_tcp\"}"), 1);
+    drop(first);
+    let mut answer = [0; 5];
+    timeout(PATIENCE, second.read_exact(&mut answer)).await.expect("it is never served").unwrap();
+    assert_eq!((&answer, echo.connections()), (b"hello", 2));
 }
 
 /// An upstream that sends each datagram back with its sender's port before it.

@@ -115,7 +115,7 @@ async fn echoed(stream: impl AsyncRead + AsyncWrite + Unpin) -> Vec<u8> {
     let mut back = Vec::new();
     let talk = async {
         let sending = async {
-            let _ = write.write_all(&[b'x'; 100_000]).await;
+            let _ = write.write_all(&vec![b'x'; 100_000]).await;
             let _ = write.shutdown().await;
         };
         let _ = tokio::join!(sending, read.read_to_end(&mut back));

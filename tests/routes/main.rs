@@ -25,3 +25,4 @@ mod changes;
 mod conditions;
 mod external;
 mod play;
+mod restart;

@@ -1,5 +1,7 @@
 //! The errors of a schema in APISIX's words, of which it says one: the first that its validator would come to (api7/jsonschema).
 
+use std::collections::HashMap;
+
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
@@ -167,8 +169,9 @@ fn any_of(schemas: &Value) -> String {
 
 fn unique_items(found: &Value) -> String {
     let items = found.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut seen = HashMap::new();
     let equal = items.iter().enumerate().find_map(|(at, item)| {
-        let first = items.iter().take(at).position(|before| before == item)?;
+        let first = seen.insert(item.to_string(), at)?;
         Some((first + 1, at + 1))
     });
     let (one, other) = equal.unwrap_or_default();

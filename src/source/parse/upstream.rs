@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_apisix_defaults() {
-        for spec in [Value::Null, json!({}), json!({"scheme": "http", "subsets": []})] {
+        for spec in [Value::Null, json!({}), json!({"scheme": "", "subsets": []})] {
             let settings = parse(spec).unwrap();
             assert_eq!(settings.ports.len(), 0);
             assert_eq!(settings.default, UpstreamSettings::default());

@@ -164,8 +164,8 @@ impl Writer {
             let Some(events) = state.events(transaction) else { return Ok(Committed::Refused) };
             (events, state.all().revision + 1)
         };
+        let deadlines = self.deadlines_after(transaction);
         if !events.is_empty() {
-            let deadlines = self.deadlines_after(transaction);
             let written = match &self.disk {
                 Some(disk) => disk.write(&events, revision, &deadlines),
                 None => Err("the store is closed".to_owned()),
@@ -175,8 +175,8 @@ impl Writer {
                 tracing::error!(error, "the store cannot be written; it is opened again");
                 return Err(Unavailable(error));
             }
-            self.deadlines = deadlines;
         }
+        self.deadlines = deadlines;
         Ok(Committed::Done(self.lock().apply_next(events)))
     }
 

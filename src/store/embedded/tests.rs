@@ -174,7 +174,7 @@ async fn a_loss_of_power_loses_nothing_acknowledged() {
     assert!(between > 0, "the power never failed while a transaction was under way");
 }
 
-/// A file that something else has damaged is whole, or refused with what to do.
+/// A file that something else has damaged, of a store that was closed or of a process that was killed, is whole, or refused with what to do.
 #[tokio::test]
 async fn a_damaged_file_is_never_served_in_part() {
     let folder = tempfile::tempdir().unwrap();
@@ -183,14 +183,16 @@ async fn a_damaged_file_is_never_served_in_part() {
     for n in 1..=20 {
         store.commit(nth(n)).await.unwrap();
     }
+    let killed = fs::read(&file).unwrap();
     drop(store);
-    let whole = fs::read(&file).unwrap();
+    let wholes = [fs::read(&file).unwrap(), killed];
     let expected = after(20);
     let mut random = Random::new(7);
-    let mut refused = 0;
-    for round in 0..200 {
+    let mut refused = [0, 0];
+    for round in 0..300 {
+        let whole = &wholes[round % 2];
         let mut bytes = whole.clone();
-        if round % 4 == 0 {
+        if round % 8 < 2 {
             bytes.truncate(random.below(whole.len()));
         } else {
             for _ in 0..=random.below(64) {
@@ -202,13 +204,13 @@ async fn a_damaged_file_is_never_served_in_part() {
         match Embedded::open(folder.path()) {
             Ok(store) => assert_eq!(store.list(""), expected, "round {round}"),
             Err(error) => {
-                refused += 1;
+                refused[round % 2] += 1;
                 let told = error.starts_with(&file.display().to_string()) && error.contains("restore it from a backup");
                 assert!(told, "round {round}: {error}");
             }
         }
     }
-    assert!(refused > 0);
+    assert!(refused[0] > 0 && refused[1] > 0, "{refused:?}");
     fs::write(&file, "").unwrap();
     let error = Embedded::open(folder.path()).unwrap_err();
     assert!(error.contains("is damaged"), "an empty file is no new store: {error}");

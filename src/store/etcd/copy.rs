@@ -27,7 +27,7 @@ const MAGIC: &[u8] = b"portcullis etcd copy 1\n";
 
 /// Where the copy is.
 #[derive(Clone, Debug)]
-pub(super) struct Copy {
+pub(super) struct LocalCopy {
     key: PathBuf,
     path: PathBuf,
     /// What is copied: that of another prefix is not served.
@@ -42,7 +42,7 @@ struct Content<'a> {
     revision: u64,
 }
 
-impl Copy {
+impl LocalCopy {
     /// The copy in `folder`.
     pub(super) fn new(folder: &Path, prefix: &str) -> Self {
         Self { key: folder.join("etcd-copy.key"), path: folder.join("etcd-copy"), prefix: prefix.into() }
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_copy_is_read_as_it_was_written_and_shows_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let copy = Copy::new(&folder.path().join("data"), "/apisix");
+        let copy = LocalCopy::new(&folder.path().join("data"), "/apisix");
         assert_eq!(copy.read(), Ok(None));
         for _ in 0..2 {
             copy.write(&listing()).unwrap();
@@ -149,13 +149,13 @@ mod tests {
         for path in [&copy.path, &copy.key] {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
         }
-        assert!(Copy { prefix: "/other".into(), ..copy }.read().unwrap_err().contains("/apisix"));
+        assert!(LocalCopy { prefix: "/other".into(), ..copy }.read().unwrap_err().contains("/apisix"));
     }
 
     #[test]
     fn a_damaged_copy_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let copy = Copy::new(folder.path(), "/apisix");
+        let copy = LocalCopy::new(folder.path(), "/apisix");
         copy.write(&listing()).unwrap();
         let whole = fs::read(&copy.path).unwrap();
         for at in 0..whole.len() {

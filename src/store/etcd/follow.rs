@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use super::client::{Client, Failure, MAX_ANSWER, Repeat};
-use super::message::{Header, KeyValue, Lines, Prefix, Range, WatchLine, Watched, bytes};
+use super::message::{Header, Lines, Prefix, Range, WatchLine, Watched, bytes};
 use crate::store::state::State;
 use crate::store::{Event, Listing};
 
@@ -103,13 +103,11 @@ async fn list_once(client: &Client, prefix: &Prefix, start: &str) -> Result<(Hea
     let mut after = None;
     loop {
         let at = first.as_ref().map(|header| header.revision);
-        let page = prefix.page(start, after.as_deref(), at, PAGE);
-        let Range { header, kvs, more } = client.ask("/v3/kv/range", &page, Repeat::Safe).await?;
+        let page = prefix.page(start, after.as_ref(), at, PAGE);
+        let Range { header, mut kvs, more } = client.ask("/v3/kv/range", &page, Repeat::Safe).await?;
         listing.entries.extend(kvs.iter().filter_map(|found| prefix.entry(found)));
         let header = first.get_or_insert(header).clone();
-        // A page that is not the last has a key after which the next begins; one that cannot be read ends the list rather than
-        // repeating it for ever.
-        after = kvs.last().and_then(|last: &KeyValue| prefix.key_of(last)).map(|key| key.to_string());
+        after = kvs.pop();
         if !more || after.is_none() {
             listing.revision = header.revision;
             return Ok((header, listing));

@@ -141,9 +141,16 @@ impl Prefix {
         json!({ "key": self.key(key) })
     }
 
-    /// What asks for the keys from `from` on (itself excluded, where it is one) that begin with `start`, at `revision` or now.
-    pub(super) fn page(&self, start: &str, after: Option<&str>, revision: Option<u64>, limit: u32) -> Value {
-        let first = after.map_or_else(|| self.key(start), |after| self.key(&format!("{after}\0")));
+    /// What asks for the keys that begin with `start`, those behind `after` where it is given, at `revision` or now.
+    pub(super) fn page(&self, start: &str, after: Option<&KeyValue>, revision: Option<u64>, limit: u32) -> Value {
+        let first = match after {
+            Some(after) => {
+                let mut key = BASE64_STANDARD.decode(&after.key).unwrap_or_default(); // etcd's own base64
+                key.push(0);
+                BASE64_STANDARD.encode(key)
+            }
+            None => self.key(start),
+        };
         let mut page = json!({ "key": first, "range_end": self.end(start), "limit": limit.to_string() });
         if let Some(revision) = revision {
             page["revision"] = revision.to_string().into();
@@ -201,8 +208,8 @@ impl Prefix {
         })
     }
 
-    /// The key, without the prefix, of what etcd gave; also of what is none of ours to read.
-    pub(super) fn key_of(&self, found: &KeyValue) -> Option<Arc<str>> {
+    /// The key, without the prefix, of what etcd gave.
+    fn key_of(&self, found: &KeyValue) -> Option<Arc<str>> {
         let key = String::from_utf8(BASE64_STANDARD.decode(&found.key).ok()?).ok()?;
         self.strip(&key).filter(|key| !key.is_empty()).map(Arc::from)
     }
@@ -210,7 +217,7 @@ impl Prefix {
     /// The entry that etcd gave. `None` for a placeholder of APISIX's and for what is no text, which is logged.
     pub(super) fn entry(&self, found: &KeyValue) -> Option<(Arc<str>, Entry)> {
         let Some(key) = self.key_of(found) else {
-            tracing::warn!(key = found.key, "a key in etcd is no text; it is passed over");
+            tracing::warn!(key = found.key, "a key in etcd (in base64 here) is no resource's; it is passed over");
             return None;
         };
         let value = BASE64_STANDARD.decode(&found.value).ok().and_then(|value| String::from_utf8(value).ok());
@@ -345,8 +352,9 @@ mod tests {
         let prefix = Prefix::new("/apisix");
         let page = prefix.page("", None, None, 7);
         assert_eq!((text(&page["key"]), text(&page["range_end"])), ("/apisix/".to_owned(), "/apisix0".to_owned()));
-        let page = prefix.page("routes/", Some("routes/1"), Some(5), 7);
-        assert_eq!(text(&page["key"]), "/apisix/routes/1\0");
+        let after = KeyValue { key: BASE64_STANDARD.encode(b"/apisix/routes/\xff"), ..KeyValue::default() };
+        let page = prefix.page("routes/", Some(&after), Some(5), 7);
+        assert_eq!(BASE64_STANDARD.decode(page["key"].as_str().unwrap()).unwrap(), b"/apisix/routes/\xff\0");
         assert_eq!(text(&page["range_end"]), "/apisix/routes0");
         assert_eq!((&page["limit"], &page["revision"]), (&json!("7"), &json!("5")));
     }

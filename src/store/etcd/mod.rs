@@ -21,7 +21,7 @@ use tokio::task::AbortHandle;
 
 use self::client::{Client, Repeat};
 use self::connect::Endpoint;
-use self::copy::Copy;
+use self::copy::LocalCopy;
 pub use self::follow::Connection;
 use self::follow::{Follower, Shared, list};
 use self::message::{Lease, Prefix, Range, Step, Txn};
@@ -98,7 +98,7 @@ impl Etcd {
         let follower = Follower { client: client.clone(), prefix: prefix.clone(), shared: shared.clone() };
         let mut tasks = vec![tokio::spawn(follower.run()).abort_handle()];
         if let Some(folder) = folder {
-            tasks.push(tokio::spawn(Copy::new(&folder, prefix.as_str()).run(shared.clone())).abort_handle());
+            tasks.push(tokio::spawn(LocalCopy::new(&folder, prefix.as_str()).run(shared.clone())).abort_handle());
         }
         Ok(Self { client, prefix, shared, _tasks: Arc::new(Tasks(tasks)) })
     }
