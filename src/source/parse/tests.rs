@@ -17,6 +17,8 @@ fn a_document_without_a_name_has_no_key() {
         assert_eq!(invalid.field, "metadata.name", "{metadata}");
     }
     assert!(from_json(Kind::Secret, json!("text")).is_err());
+    let invalid = from_json(Kind::Secret, json!({"metadata": {"name": "a", "namespace": "/apisix"}})).unwrap_err();
+    assert_eq!(invalid.field, "metadata.namespace", "resources of the Admin API are there");
 }
 
 #[test]
