@@ -21,9 +21,11 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// `{"error_msg": message}`.
+    /// `{"error_msg": message}`. Messages quote what was sent, but no private key that stands in a wrong place: they are logged too.
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { body: json!({ "error_msg": message.into() }), status }
+        let message = message.into();
+        let message = if quotes_key(&message) { MISPLACED.to_owned() } else { message };
+        Self { body: json!({ "error_msg": message }), status }
     }
 
     /// Status 400.
@@ -52,6 +54,14 @@ impl From<Failure> for Answer {
     }
 }
 
+/// What is said in the place of a message that would quote a private key.
+const MISPLACED: &str = "invalid configuration: a private key stands where none belongs";
+
+/// Whether a message holds PEM of a private key, and not only the words of its first line, as our own advice does.
+fn quotes_key(message: &str) -> bool {
+    message.split("PRIVATE KEY-----").skip(1).any(|rest| !rest.starts_with('`'))
+}
+
 /// A JSON value and the line feed that APISIX ends it with.
 pub(super) fn json_page(status: StatusCode, body: &impl Serialize) -> Answer {
     // What is serialised here has no keys but texts.
@@ -73,4 +83,19 @@ pub(super) fn page(status: StatusCode, kind: &'static str, text: impl Into<Bytes
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_quotes_a_private_key() {
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        for message in [format!("`{key}` is no host"), format!("failed to match pattern \"a\" with {key:?}")] {
+            assert_eq!(Failure::bad(message).body, json!({ "error_msg": MISPLACED }));
+        }
+        let advice = "it holds no PEM private key (`-----BEGIN PRIVATE KEY-----`, not encrypted)";
+        assert_eq!(Failure::bad(advice).body, json!({ "error_msg": advice }));
+    }
 }
