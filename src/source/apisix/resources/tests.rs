@@ -164,6 +164,9 @@ fn a_route_takes_from_its_service_what_it_has_not_and_follows_it() {
     assert_eq!(second.hosts, [HostPattern::parse("own.test").unwrap()]);
     assert_eq!((second.paths[0].to_string(), &*second.upstreams[0].name), ("/v1/*".to_owned(), "upstreams/9"));
     assert!(bench.upstream("services/5").unwrap().is_ok());
+    bench.put("routes/4", &json!({"uri": "/../admin/*", "service_id": 5}));
+    assert_eq!(bench.fault("4").field, "uri", "nothing leads out of the prefix");
+    bench.delete("routes/4");
     bench.put("services/5", &json!({"plugins": {"key-auth": {}}, "upstream": nodes()}));
     assert!(
         bench.fault("1").message.ends_with("is refused: plugins: unknown plugin [key-auth]"),
