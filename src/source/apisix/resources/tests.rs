@@ -459,6 +459,42 @@ fn an_ssl_that_cannot_be_honoured_refuses_its_hosts_and_names_the_field() {
 }
 
 #[test]
+fn an_ssl_that_cannot_be_read_keeps_its_hosts_from_others_from_the_first_text_on() {
+    let host = HostPattern::parse("x.a.test").unwrap();
+    let pair = r#""cert":"-----A","key":"-----K","client":{"ca":"-----"}"#;
+    for hosts in [
+        r#""snis":"x.a.test""#,
+        r#""snis":{"1":"x.a.test"}"#,
+        r#""sni":["x.a.test"]"#,
+        r#""sni":"x.a.test ""#,
+        r#""sni":"x.a.test","snis":7"#,
+    ] {
+        let mut bench = Bench::new();
+        bench.write("ssls/1", &format!("{{{hosts},{pair}}}"));
+        let tls = bench.tls("1").unwrap().unwrap();
+        assert_eq!(tls.hosts, [host.clone()], "{hosts}");
+        assert!(!matches!(tls.client_auth, Ok(None)), "{hosts}");
+    }
+    for text in [
+        format!("\u{feff}{{\"sni\":\"x.a.test\",{pair}}}"),
+        format!("{{\"sni\":\"x.a.test\",{pair}}}}}"),
+        format!("{{\"sni\" : \"x.a.test\",{pair}"),
+        format!("{{\"snis\":[\"x.a.test\"],{pair},\"depth\":1e400}}"),
+        format!("{{{pair},\"snis\":[\"x.a.test"),
+        format!("[{{\"sni\":\"x.a.test\",{pair}}}]"),
+    ] {
+        let mut bench = Bench::new();
+        bench.write("ssls/1", &text);
+        let tls = bench.tls("1").unwrap().unwrap();
+        assert_eq!(tls.hosts, [host.clone()], "{text}");
+        assert!(tls.certificates.is_err() && tls.client_auth.is_err(), "{text}");
+    }
+    let mut bench = Bench::new();
+    bench.write("ssls/1", r#"{"sni":"*"#);
+    assert!(bench.tls("1").unwrap().is_err(), "one broken text does not close every host");
+}
+
+#[test]
 fn a_global_rule_that_does_something_is_reported() {
     let mut bench = Bench::new();
     assert_eq!(bench.put("global_rules/1", &json!({"plugins": {}})), 0);
