@@ -91,7 +91,7 @@ impl Tls {
                     match requirements(&self.files) {
                         Ok(requirements) => state.loaded.requirements = requirements,
                         Err(error) => {
-                            tracing::error!("the Admin API goes on with its last good authorities: {error:#}")
+                            tracing::error!("the Admin API goes on with its last good authorities: {error:#}");
                         }
                     }
                 }
