@@ -42,7 +42,6 @@ use crate::store::Store;
 use crate::trust::Refusal;
 
 pub use self::keys::PUBLIC_KEY;
-pub use self::openapi::document as openapi;
 pub use self::resources::Check;
 pub use self::settings::{ApiKey, Mode, Role, Settings, TlsFiles};
 

@@ -6,7 +6,7 @@ use super::api::SECRET_MANAGERS;
 use crate::resource::{self, Kind};
 
 /// The document of everything that is served under `/apisix/admin` where resources are written one by one.
-pub fn document() -> Value {
+pub(super) fn document() -> Value {
     let mut paths = Map::new();
     for kind in Kind::ALL {
         let (all, one) = paths_of(kind);

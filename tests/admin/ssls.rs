@@ -121,6 +121,8 @@ async fn certificates_that_cannot_be_served_are_refused() {
         let (status, error) = scene.call("PUT", "/ssls/1", &body).await.error();
         assert!(status == 400 && error.starts_with(why), "{error}\n{why}");
     }
+    let misplaced = scene.call("PUT", "/ssls/1", &sni(&json!({ "sni": one.key.serialize_pem() }))).await;
+    assert!(misplaced.status == 400 && !misplaced.body.contains("PRIVATE KEY"), "{}", misplaced.body);
     assert!(scene.memory.list("").entries.is_empty());
     let good = sni(&json!({ "client": { "ca": ca, "depth": 10 } }));
     assert_eq!(scene.call("PUT", "/ssls/1", &good).await.status, 201);

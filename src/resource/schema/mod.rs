@@ -54,7 +54,7 @@ pub fn schema(kind: Kind) -> &'static Value {
     &SCHEMAS[kind as usize].schema
 }
 
-/// Whether a resource has the shape of its kind, which is not all that [`super::check`] asks for.
+/// Whether a resource has the shape of its kind, which is not all that [`check`](fn@super::check) asks for.
 ///
 /// # Errors
 /// What is wrong first, in APISIX's words.
@@ -139,7 +139,7 @@ fn plugins() -> Value {
     json!({ "type": "object" })
 }
 
-/// APISIX's pattern of hosts; which of those are served is for [`super::check`] to say.
+/// APISIX's pattern of hosts; which of those are served is for [`check`](fn@super::check) to say.
 const HOST: &str = "^\\*$|^\\*?[0-9a-zA-Z-._\\[\\]:]+$";
 
 fn host() -> Value {
