@@ -23,7 +23,7 @@ pub(super) struct Failure {
 impl Failure {
     /// `{"error_msg": message}`.
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { body: json!({ "error_msg": message.into() }), status }
+        Self { body: json!({ "error_msg": shortened(message.into()) }), status }
     }
 
     /// Status 400.
@@ -35,6 +35,19 @@ impl Failure {
     pub(super) fn not_found() -> Self {
         Self { body: json!({ "message": "Key not found" }), status: StatusCode::NOT_FOUND }
     }
+}
+
+/// The most of a message, in bytes.
+const LONGEST_MESSAGE: usize = 2048;
+
+/// A message without what may be a key: texts that are sent in the wrong place are quoted in it.
+fn shortened(mut message: String) -> String {
+    let end = message.find("-----BEGIN").unwrap_or(message.len()).min(message.floor_char_boundary(LONGEST_MESSAGE));
+    if end < message.len() {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
 }
 
 impl From<Unavailable> for Failure {
@@ -73,4 +86,18 @@ pub(super) fn page(status: StatusCode, kind: &'static str, text: impl Into<Bytes
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_repeats_no_key_and_has_an_end() {
+        let failure = Failure::bad("`-----BEGIN PRIVATE KEY-----\nMIIE` is no host");
+        assert_eq!(failure.body, json!({ "error_msg": "`…" }));
+        let long = Failure::bad("é".repeat(4000));
+        assert!(long.body["error_msg"].as_str().unwrap().len() <= LONGEST_MESSAGE + 3);
+        assert_eq!(Failure::bad("short").body, json!({ "error_msg": "short" }));
+    }
 }

@@ -21,16 +21,17 @@ pub(super) fn admits(settings: &Settings, peer: SocketAddr) -> bool {
 /// # Errors
 /// When it has no key, a wrong one, or one that does not allow the method.
 pub(super) fn caller(settings: &Settings, keys: &Keys, request: &Parts) -> Result<String, Failure> {
-    if !settings.key_required {
-        return Ok(String::new());
-    }
     let refused = |description: &str| Failure {
         body: json!({ "error_msg": "failed to check token", "description": description }),
         status: StatusCode::UNAUTHORIZED,
     };
-    let token = token(request).ok_or_else(|| refused("missing apikey"))?;
     let headers = &request.headers;
     let may_be_a_page = is_from_page(headers) || (settings.tls.is_none() && !is_named_by_address(headers));
+    if !settings.key_required {
+        // Any page that somebody opens on an admitted machine could call.
+        return if is_from_page(headers) { Err(refused("a page in a browser needs a key")) } else { Ok(String::new()) };
+    }
+    let token = token(request).ok_or_else(|| refused("missing apikey"))?;
     let key = keys.find(&token, may_be_a_page).ok_or_else(|| refused("wrong apikey"))?;
     if key.role == Role::Viewer && request.method != Method::GET && request.method != Method::HEAD {
         return Err(refused("invalid method for role viewer"));
@@ -122,6 +123,14 @@ mod tests {
             crate::admin_api::TlsFiles { certificate: "c".into(), client_ca: Some("a".into()), key: "k".into() };
         let with_tls = Settings { tls: Some(files), ..Settings::default() };
         assert!(ask(&with_tls, request().header("Host", "admin")).is_ok(), "the certificate has the name");
+    }
+
+    #[test]
+    fn without_a_key_no_page_may_call() {
+        let settings = Settings { key_required: false, ..Settings::default() };
+        assert!(ask(&settings, Request::put("/")).is_ok());
+        assert!(ask(&settings, Request::put("/").header("Origin", "http://evil.example")).is_err());
+        assert!(ask(&settings, Request::put("/").header("Sec-Fetch-Site", "cross-site")).is_err());
     }
 
     #[test]

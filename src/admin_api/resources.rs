@@ -1,6 +1,6 @@
 //! The verbs on resources.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use http::StatusCode;
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
 
 use super::answer::{Answer, Failure, json_page};
 use super::list::{self, Item};
@@ -21,6 +22,9 @@ use crate::store::{Committed, Entry, Guard, Operation, Store, Transaction};
 
 /// How often a write is tried again that another gateway was faster than.
 const ATTEMPTS: usize = 10;
+
+/// How long a write waits for those before it, which a store that does not answer may hold.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The key whose revisions are ids (APISIX's).
 const IDS: &str = "gen_id";
@@ -46,6 +50,12 @@ pub(super) struct Resources {
 impl Resources {
     pub(super) fn new(prefix: Arc<str>, store: Store, keyring: Arc<Keyring>) -> Self {
         Self { check: None, keyring, prefix, store, writing: Mutex::new(()) }
+    }
+
+    /// Waits for the writes before.
+    async fn lock(&self) -> Result<MutexGuard<'_, ()>, Failure> {
+        let busy = |_| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "other writes wait for the store");
+        timeout(PATIENCE, self.writing.lock()).await.map_err(busy)
     }
 
     /// One resource, or a list.
@@ -84,7 +94,7 @@ impl Resources {
             _ => return Err(Failure::bad("wrong username")),
         };
         let key = place.key(&id);
-        let _writing = self.writing.lock().await;
+        let _writing = self.lock().await?;
         for _ in 0..ATTEMPTS {
             let mut needs = self.needs(place, &value).await?;
             let old = self.store.get(&key.to_string()).await?;
@@ -109,7 +119,7 @@ impl Resources {
         }
         forbid_times(&value)?;
         self.check(place.kind, &value)?;
-        let _writing = self.writing.lock().await;
+        let _writing = self.lock().await?;
         for _ in 0..ATTEMPTS {
             let mut needs = self.needs(place, &value).await?;
             let mark = Operation::Put { key: IDS.into(), ttl: None, value: "1".into() };
@@ -137,7 +147,7 @@ impl Resources {
             return Err(Failure::bad("invalid configuration"));
         }
         let key = place.key(id);
-        let _writing = self.writing.lock().await;
+        let _writing = self.lock().await?;
         for _ in 0..ATTEMPTS {
             let old = self.store.get(&key.to_string()).await?.ok_or_else(Failure::not_found)?;
             let mut value = parse(&old).ok_or_else(|| Failure::bad("the stored resource is broken: PUT it anew"))?;
@@ -148,8 +158,12 @@ impl Resources {
             }
             let mut value = object(Some(value))?;
             identify(place, &mut value)?;
-            if value.get("create_time").is_none() {
-                value["create_time"] = now();
+            let created = parse(&old).and_then(|old| old.get("create_time").cloned());
+            match created.filter(|_| place.kind == Kind::Ssl) {
+                // The age decides who owns a host.
+                Some(created) => value["create_time"] = created,
+                None if value.get("create_time").is_none() => value["create_time"] = now(),
+                None => {}
             }
             if !place.sub_path.is_empty() || sent.get("update_time").is_none() {
                 value["update_time"] = now();
@@ -167,7 +181,7 @@ impl Resources {
     /// Removes a resource that no other refers to; with `force=true` in any case.
     pub(super) async fn delete(&self, place: &Place, query: &Query) -> Outcome {
         let key = place.key(needed_id(place)?);
-        let _writing = self.writing.lock().await;
+        let _writing = self.lock().await?;
         let old = self.store.get(&key.to_string()).await?.ok_or_else(Failure::not_found)?;
         if query.get("force") != Some("true") {
             self.unused(&key).await?;
@@ -190,7 +204,7 @@ impl Resources {
     /// Puts `items` in the place of all resources of these kinds (credentials are the consumers').
     pub(super) async fn replace(&self, kinds: &[Kind], items: Vec<(Key, Value)>) -> Result<(), Failure> {
         let owner = |kind: Kind| if kind == Kind::Credential { Kind::Consumer } else { kind };
-        let _writing = self.writing.lock().await;
+        let _writing = self.lock().await?;
         let mut operations = BTreeMap::new();
         for (text, _) in self.store.list("").await?.entries {
             if Key::parse(&text).is_some_and(|key| kinds.contains(&owner(key.kind))) {
@@ -238,7 +252,7 @@ impl Resources {
 
     /// That no resource refers to `key`.
     async fn unused(&self, key: &Key) -> Result<(), Failure> {
-        for kind in Kind::ALL.into_iter().filter(|kind| may_refer(*kind, key.kind)) {
+        for kind in Kind::ALL.into_iter().filter(|kind| resource::may_refer(*kind, key.kind)) {
             let listing = self.store.list(&format!("{}/", kind.plural())).await?;
             for (text, entry) in &listing.entries {
                 let (Some(user), Some(value)) = (Key::parse(text), parse(entry)) else { continue };
@@ -255,8 +269,28 @@ impl Resources {
         Ok(())
     }
 
+    /// That no other ssl has one of the hosts of `value` and lets other clients in: only one of them would count.
+    async fn weakens_no_host(&self, key: &Key, value: &Value) -> Result<(), Failure> {
+        let hosts = ssl_hosts(value);
+        for (text, entry) in &self.store.list(&format!("{}/", Kind::Ssl.plural())).await?.entries {
+            let Some(other) = Key::parse(text).filter(|other| other != key).and(parse(entry)) else { continue };
+            if other["client"] == value["client"] {
+                continue;
+            }
+            if let Some(host) = ssl_hosts(&other).intersection(&hosts).next() {
+                return Err(Failure::bad(format!(
+                    "sni [{host}] belongs to {text} too, whose `client` is different: change that one, or remove it first"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a resource with its secrets sealed; false where a guard did not hold.
     async fn write(&self, key: &Key, mut value: Value, ttl: Option<Duration>, needs: Needs) -> Result<bool, Failure> {
+        if key.kind == Kind::Ssl {
+            self.weakens_no_host(key, &value).await?;
+        }
         secrets::seal(key.kind, &mut value, &self.keyring);
         let text: Arc<str> = value.to_string().into();
         let found = needs.found.iter().map(|(key, text)| (key, text));
@@ -303,17 +337,6 @@ struct Needs {
     guards: Vec<Guard>,
 }
 
-/// Whether resources of one kind can refer to those of another.
-fn may_refer(kind: Kind, to: Kind) -> bool {
-    let users: BTreeMap<Kind, &[Kind]> = BTreeMap::from([
-        (Kind::Upstream, &[Kind::Route, Kind::Service, Kind::StreamRoute][..]),
-        (Kind::Service, &[Kind::Route, Kind::StreamRoute]),
-        (Kind::ConsumerGroup, &[Kind::Consumer]),
-        (Kind::Ssl, &[Kind::Route, Kind::Service, Kind::StreamRoute, Kind::Upstream]),
-    ]);
-    users.get(&to).is_some_and(|users| users.contains(&kind))
-}
-
 fn fetching(key: &Key) -> String {
     let title = title(key.kind);
     format!("failed to fetch {title} info by {title} id [{}]", key.id)
@@ -341,6 +364,10 @@ fn object(sent: Option<Value>) -> Result<Value, Failure> {
 fn identify(place: &Place, value: &mut Value) -> Result<String, Failure> {
     let text = |id: &Value| id.as_str().map_or_else(|| id.to_string(), str::to_owned);
     let own = value.get("id").map(text);
+    // No path leads to them.
+    if own.as_deref().is_some_and(|id| id == "." || id == "..") {
+        return Err(Failure::bad(format!("wrong {} id", title(place.kind))));
+    }
     match (&place.id, own) {
         (Some(id), Some(own)) if *id != own => Err(Failure::bad(format!("wrong {} id", title(place.kind)))),
         (Some(id), _) => {
@@ -350,6 +377,16 @@ fn identify(place: &Place, value: &mut Value) -> Result<String, Failure> {
         (None, Some(own)) => Ok(own),
         (None, None) => Err(Failure::bad(format!("missing {} id", title(place.kind)))),
     }
+}
+
+/// The hosts of an ssl that is in force, in one form.
+fn ssl_hosts(ssl: &Value) -> BTreeSet<String> {
+    if ssl["type"] == "client" || ssl["status"] == 0 {
+        return BTreeSet::new();
+    }
+    let several = ssl["snis"].as_array().into_iter().flatten();
+    let texts = std::iter::once(&ssl["sni"]).chain(several).filter_map(Value::as_str);
+    texts.map(|host| host.trim_end_matches('.').to_ascii_lowercase()).collect()
 }
 
 fn needed_id(place: &Place) -> Result<&str, Failure> {

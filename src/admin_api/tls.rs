@@ -85,7 +85,16 @@ impl Tls {
                     state.loaded = loaded;
                     tracing::info!("the Admin API shows a new certificate, {}", self.files.certificate.display());
                 }
-                Err(error) => tracing::error!("the Admin API goes on with its last good certificate: {error:#}"),
+                Err(error) => {
+                    tracing::error!("the Admin API goes on with its last good certificate: {error:#}");
+                    // Who is let in does not depend on what is shown: an authority that was taken out of its file counts no more.
+                    match requirements(&self.files) {
+                        Ok(requirements) => state.loaded.requirements = requirements,
+                        Err(error) => {
+                            tracing::error!("the Admin API goes on with its last good authorities: {error:#}")
+                        }
+                    }
+                }
             }
             state.stamps = stamps;
         }
@@ -98,26 +107,27 @@ impl Loaded {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let (chain, key) = trust::pair(provider.key_provider, &read(&files.certificate)?, &read(&files.key)?)
             .with_context(|| format!("{} and {}", files.certificate.display(), files.key.display()))?;
-        let anchors = files.client_ca.as_deref().map(anchors).transpose()?;
+        let requirements = requirements(files)?;
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-        let builder = match &anchors {
+        let builder = match &requirements {
             None => builder.with_no_client_auth(),
-            Some(anchors) => builder.with_client_cert_verifier(Arc::new(AskForCertificate {
+            Some(requirements) => builder.with_client_cert_verifier(Arc::new(AskForCertificate {
                 provider,
-                subjects: anchors.subjects().map(DistinguishedName::from).collect(),
+                subjects: requirements.anchors.subjects().map(DistinguishedName::from).collect(),
             })),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let requirements = anchors.map(|anchors| {
-            Arc::new(Requirements { anchors, depth: DEPTH, identities: IdentityRules::default(), revocation: None })
-        });
         Ok(Self { config: Arc::new(config), requirements })
     }
 }
 
-fn anchors(path: &Path) -> anyhow::Result<Anchors> {
-    Anchors::from_pem(&read(path)?).map_err(|why| anyhow::anyhow!("{} {why}", path.display()))
+/// What clients must prove, by the file of authorities.
+fn requirements(files: &TlsFiles) -> anyhow::Result<Option<Arc<Requirements>>> {
+    let Some(path) = &files.client_ca else { return Ok(None) };
+    let anchors = Anchors::from_pem(&read(path)?).map_err(|why| anyhow::anyhow!("{} {why}", path.display()))?;
+    let identities = IdentityRules::default();
+    Ok(Some(Arc::new(Requirements { anchors, depth: DEPTH, identities, revocation: None })))
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -122,7 +122,7 @@ impl Configuration<'_> {
         let encrypted = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
-            _ => return Err(format!("`{url}` must start with https://, http://, tls://, tcp:// or udp://")),
+            _ => return Err(format!("`{url}` must start with `https://`, `http://`, `tls://`, `tcp://` or `udp://`")),
         };
         let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
         let host = HostName::parse(authority).ok_or_else(|| format!("`{authority}` is no host name"))?;

@@ -14,7 +14,7 @@ mod vars;
 pub use check::check;
 pub use key::Key;
 pub use kind::Kind;
-pub use references::references;
+pub use references::{may_refer, references};
 pub use schema::{check as check_shape, schema};
 
 use serde_json::Value;

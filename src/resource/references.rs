@@ -15,6 +15,11 @@ pub fn references(kind: Kind, value: &Value) -> Vec<(&'static str, Key)> {
         .collect()
 }
 
+/// Whether resources of `kind` may refer to those of the kind `to`.
+pub fn may_refer(kind: Kind, to: Kind) -> bool {
+    fields(kind).iter().any(|(_, found)| *found == to)
+}
+
 /// The fields of a kind that may refer to a resource.
 fn fields(kind: Kind) -> &'static [(&'static str, Kind)] {
     match kind {

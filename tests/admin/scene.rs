@@ -77,7 +77,11 @@ impl Scene {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
-        let memory = Memory::default();
+        Self::over(settings, Memory::default()).await
+    }
+
+    /// With a store that others use too.
+    pub(crate) async fn over(settings: Settings, memory: Memory) -> Self {
         let address = serve(settings, Store::Memory(memory.clone())).await;
         Self { address, memory }
     }

@@ -169,3 +169,24 @@ async fn an_upstream_is_given_a_certificate() {
     let used = (400, "can not delete this ssl, route [1] is still using it now".to_owned());
     assert_eq!(scene.call("DELETE", "/ssls/c", &NONE).await.error(), used);
 }
+
+#[tokio::test]
+async fn two_certificates_of_one_host_have_one_mind_about_its_clients() {
+    let scene = Scene::start().await;
+    let ca = json!({ "ca": PKI.servers.certificate.pem() });
+    let open = ssl(&server(), &json!({ "sni": "test.com" }));
+    let closed = ssl(&server(), &json!({ "snis": ["a.com", "Test.com"], "client": ca }));
+    assert!(scene.call("PUT", "/ssls/open", &open).await.status.is_success());
+    let refused = scene.call("PUT", "/ssls/closed", &closed).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("sni [test.com] belongs to ssls/open too"), "{}", refused.body);
+    assert!(scene.call("PUT", "/ssls/again", &open).await.status.is_success(), "both let everyone in");
+    for id in ["open", "again"] {
+        assert!(scene.call("PATCH", &format!("/ssls/{id}"), &json!({ "status": 0 })).await.status.is_success());
+    }
+    assert!(scene.call("PUT", "/ssls/closed", &closed).await.status.is_success(), "the others are off");
+    let created = scene.stored("ssls/closed").unwrap()["create_time"].clone();
+    let patched = scene.call("PATCH", "/ssls/closed", &json!({ "create_time": 1 })).await;
+    assert!(patched.status.is_success(), "{}", patched.body);
+    assert_eq!(scene.stored("ssls/closed").unwrap()["create_time"], created, "age decides who owns a host");
+}

@@ -150,7 +150,7 @@ async fn class_f_of_two_objects_for_one_host_the_later_opens_nothing() {
         assert_eq!(none.status(stage.https, HOST, HOST).await, Some(400));
         for name in ["a", "z", "same-age"] {
             let problems = stage.problems(name);
-            assert!(problems[0].contains("belongs to the ApisixTls default/mtls"), "{problems:?}");
+            assert!(problems[0].contains("belongs to ApisixTls default/mtls"), "{problems:?}");
         }
         assert!(stage.problems("mtls").is_empty());
         stage.restart();

@@ -132,7 +132,8 @@ impl Resources {
     /// The objects that the resource stands for, and the id of the service that it takes from.
     fn translate(&self, key: &Key, entry: &Entry) -> (Objects, Option<Arc<str>>) {
         let value = json(entry);
-        let created = value.as_ref().ok().and_then(|value| value["create_time"].as_i64()).unwrap_or(0);
+        // One whose age nobody knows takes no host over; one that cannot be read keeps those that it had.
+        let created = value.as_ref().map_or(0, |value| value["create_time"].as_i64().unwrap_or(i64::MAX));
         let generation = i64::try_from(entry.modified).unwrap_or(i64::MAX);
         let meta = Meta { created, generation };
         let resource = Resource { key, keyring: &self.keyring, meta, prefix: &self.prefix };
@@ -140,7 +141,7 @@ impl Resources {
             (Kind::Route, value) => return self.route(&resource, value),
             (Kind::StreamRoute, value) => return self.stream_route(&resource, value),
             (Kind::Ssl, Ok(value)) => ssl::objects(&resource, value),
-            (Kind::Ssl, Err(why)) => vec![(resource.name(), Object::ApisixTls(resource.observed(Err(why))))],
+            (Kind::Ssl, Err(why)) => vec![ssl::unreadable(&resource, &entry.value, why)],
             (Kind::Upstream, Ok(value)) => upstream::objects(&resource, value, ""),
             (Kind::Upstream, Err(why)) => vec![bad_upstream(&resource, why)],
             (Kind::Service, value) => match (self.services.get(&key.id), value) {

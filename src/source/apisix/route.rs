@@ -117,11 +117,11 @@ impl Route {
         let paths = Values::of(("uri", self.uri.as_ref()), ("uris", self.uris.as_deref()))?;
         let paths = paths.ok_or_else(|| Invalid::spec("uri", "must be set; write `/*` for every path"))?;
         paths.each("write `/*` for every path", |path| {
-            if path.starts_with('/') {
-                PathPattern::parse(&format!("{prefix}{path}"))
-            } else {
-                PathPattern::parse(path)
-            }
+            // The path by itself: `..` must not lead out of the prefix.
+            Ok(match PathPattern::parse(path)? {
+                PathPattern::Exact(path) => PathPattern::Exact(format!("{prefix}{path}").into()),
+                PathPattern::Prefix(path) => PathPattern::Prefix(format!("{prefix}{path}").into()),
+            })
         })
     }
 }

@@ -80,19 +80,59 @@ fn kind(ssl: &Fields) -> Result<Type, Invalid> {
 /// The hosts that can be read, and what is wrong with the others.
 type Hosts = (Vec<HostPattern>, Vec<Invalid>);
 
+/// Reads `sni` and `snis`. Hosts in a value of the wrong type are found too: an ssl that is wrong must not leave its hosts to others.
 fn hosts(value: &Value) -> Hosts {
     let (mut hosts, mut unreadable) = (Vec::new(), Vec::new());
-    let one = value.get("sni").filter(|sni| !sni.is_null()).map(|sni| (sni, "sni".to_owned()));
-    let several = value.get("snis").and_then(Value::as_array).into_iter().flatten();
-    let several = several.enumerate().map(|(index, sni)| (sni, format!("snis[{index}]")));
-    for (sni, field) in one.into_iter().chain(several) {
-        match sni.as_str().ok_or_else(|| "must be a text".to_owned()).and_then(HostPattern::parse) {
-            Ok(host) if hosts.contains(&host) => {}
-            Ok(host) => hosts.push(host),
-            Err(message) => unreadable.push(Invalid::spec(field, message)),
+    for (field, said) in [("sni", &value["sni"]), ("snis", &value["snis"])] {
+        let texts: Vec<(&Value, String)> = match said {
+            Value::Null => continue,
+            Value::Array(items) => {
+                items.iter().enumerate().map(|(at, item)| (item, format!("{field}[{at}]"))).collect()
+            }
+            Value::Object(members) => members.values().map(|item| (item, field.to_owned())).collect(),
+            one => vec![(one, field.to_owned())],
+        };
+        if said.is_array() != (field == "snis") || said.is_object() {
+            let wanted = if field == "sni" { "must be a text" } else { "must be a list" };
+            unreadable.push(Invalid::spec(field, wanted));
+        }
+        for (sni, field) in texts {
+            let host = sni.as_str().ok_or_else(|| "must be a text".to_owned());
+            match host.and_then(|sni| HostPattern::parse(sni.trim())) {
+                Ok(host) if hosts.contains(&host) => {}
+                Ok(host) => hosts.push(host),
+                Err(message) => unreadable.push(Invalid::spec(field, message)),
+            }
         }
     }
     (hosts, unreadable)
+}
+
+/// The hosts in a text that is no ssl at all any more: what stands in quotes after `"sni":` and `"snis":`.
+fn hosts_of_text(text: &str) -> Vec<HostPattern> {
+    let mut hosts = Vec::new();
+    for (at, name) in text.match_indices("\"sni\"").chain(text.match_indices("\"snis\"")) {
+        let rest = text[at + name.len()..].trim_start().trim_start_matches(':').trim_start();
+        let said = match rest.as_bytes().first() {
+            Some(b'"') => rest[1..].split('"').next(),
+            Some(b'[') => rest[1..].split(']').next(),
+            Some(b'{') => rest[1..].split('}').next(),
+            _ => None,
+        };
+        let texts = said.into_iter().flat_map(|said| said.split('"'));
+        hosts.extend(texts.filter_map(|text| HostPattern::parse(text.trim()).ok()).filter(is_named));
+    }
+    hosts
+}
+
+/// Not every host: that would close all of them because of one.
+fn is_named(host: &HostPattern) -> bool {
+    !matches!(host, HostPattern::Any)
+}
+
+/// An ssl whose text cannot be read. The hosts that can be found in it refuse everyone.
+pub(super) fn unreadable(resource: &Resource<'_>, text: &str, why: Invalid) -> (ObjectKey, Object) {
+    refused(resource, (hosts_of_text(text), Vec::new()), why)
 }
 
 /// An ssl that cannot be honoured at all: its hosts refuse everyone.

@@ -1,6 +1,8 @@
 //! Upstreams: of their own, and inside routes, services and stream routes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -122,7 +124,9 @@ fn settings(
         health: upstream.checks.map(|checks| checks::read(checks, within).map(Arc::new)).transpose()?,
         host: host(&pass_host, &upstream_host, "spec").map_err(translated)?,
         protocol,
-        keepalive: upstream.keepalive_pool.map_or(Ok(Keepalive::default()), |pool| keepalive(&pool, &field(POOL)))?,
+        keepalive: upstream
+            .keepalive_pool
+            .map_or(Ok(Keepalive::default()), |pool| keepalive(&pool, &field("keepalive_pool")))?,
         retries: upstream.retries.map(|retries| self::retries(retries, &field("retries"))).transpose()?,
         retry_timeout: match upstream.retry_timeout {
             None | Some(0.0) => None, // APISIX: no limit
@@ -131,10 +135,8 @@ fn settings(
         timeouts: timeouts::read(upstream.timeout, &field("timeout"))?,
         tls: tls.map(Box::new),
     };
-    Ok(SettingsByPort { default, nodes, ports: std::collections::BTreeMap::new() })
+    Ok(SettingsByPort { default, nodes, ports: BTreeMap::new() })
 }
-
-const POOL: &str = "keepalive_pool";
 
 fn retries(retries: i64, field: &str) -> Result<usize, Invalid> {
     usize::try_from(retries).map_err(|_| Invalid::spec(field, format!("{retries} must not be negative")))
@@ -143,7 +145,7 @@ fn retries(retries: i64, field: &str) -> Result<usize, Invalid> {
 fn keepalive(pool: &KeepalivePool, field: &str) -> Result<Keepalive, Invalid> {
     let default = Keepalive::default();
     let idle_timeout = pool.idle_timeout.map(|time| match time {
-        0.0 => Ok(std::time::Duration::ZERO),
+        0.0 => Ok(Duration::ZERO),
         time => seconds(time, &format!("{field}.idle_timeout")),
     });
     let size = pool.size.unwrap_or(default.size);

@@ -214,38 +214,29 @@ impl Prefix {
         self.strip(&key).filter(|key| !key.is_empty()).map(Arc::from)
     }
 
-    /// The entry that etcd gave. `None` for a placeholder of APISIX's and for what is no text, which is logged.
+    /// The entry that etcd gave. `None` for a folder's placeholder (APISIX) and for what has no key of a resource's, which is logged. A value that
+    /// is no text stays an entry, with U+FFFD in the place of what is none: whoever reads it must not take it for removed.
     pub(super) fn entry(&self, found: &KeyValue) -> Option<(Arc<str>, Entry)> {
         let Some(key) = self.key_of(found) else {
             tracing::warn!(key = found.key, "a key in etcd (in base64 here) is no resource's; it is passed over");
             return None;
         };
-        let value = BASE64_STANDARD.decode(&found.value).ok().and_then(|value| String::from_utf8(value).ok());
-        match value {
-            Some(value) if value == PLACEHOLDER => {
-                tracing::debug!(%key, "a folder of APISIX's in etcd is passed over");
-                None
-            }
-            Some(value) => {
-                let (created, modified) = (found.create_revision, found.mod_revision);
-                Some((key, Entry { value: value.into(), created, modified }))
-            }
-            None => {
-                tracing::warn!(%key, "a value in etcd is no text; it is passed over");
-                None
-            }
+        let value = BASE64_STANDARD.decode(&found.value).unwrap_or_default();
+        let value = String::from_utf8_lossy(&value);
+        if key.ends_with('/') && value == PLACEHOLDER {
+            tracing::debug!(%key, "a folder of APISIX's in etcd is passed over");
+            return None;
         }
+        let (created, modified) = (found.create_revision, found.mod_revision);
+        Some((key, Entry { value: value.into(), created, modified }))
     }
 
-    /// What became of a key. A text that becomes unreadable is gone.
+    /// What became of a key.
     pub(super) fn event(&self, event: &WatchEvent) -> Option<Event> {
         if event.kind == "DELETE" {
             return Some(Event { key: self.key_of(&event.kv)?, entry: None });
         }
-        match self.entry(&event.kv) {
-            Some((key, entry)) => Some(Event { key, entry: Some(entry) }),
-            None => Some(Event { key: self.key_of(&event.kv)?, entry: None }),
-        }
+        self.entry(&event.kv).map(|(key, entry)| Event { key, entry: Some(entry) })
     }
 }
 
@@ -327,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_other_prefixes_and_bytes_are_passed_over() {
+    fn placeholders_and_other_prefixes_are_passed_over_and_nothing_else() {
         let prefix = Prefix::new("/apisix");
         let found = |key: &str, value: &[u8]| KeyValue {
             key: BASE64_STANDARD.encode(key),
@@ -335,16 +326,14 @@ mod tests {
             ..KeyValue::default()
         };
         assert!(prefix.entry(&found("/apisix/routes/1", b"{}")).is_some());
-        for (key, value) in [
-            ("/apisix/routes/", &b"init_dir"[..]),
-            ("/apisix/", b"{}"),
-            ("/apisix2/routes/1", b"{}"),
-            ("/apisix/routes/1", b"\xff"),
-        ] {
+        for (key, value) in [("/apisix/routes/", &b"init_dir"[..]), ("/apisix/", b"{}"), ("/apisix2/routes/1", b"{}")] {
             assert_eq!(prefix.entry(&found(key, value)), None, "{key}");
         }
-        let replaced = WatchEvent { kv: found("/apisix/routes/1", b"\xff"), kind: String::new() };
-        assert_eq!(prefix.event(&replaced), Some(Event { key: "routes/1".into(), entry: None }));
+        for value in [&b"{\"desc\":\"\xff\"}"[..], b"init_dir", b""] {
+            let replaced = WatchEvent { kv: found("/apisix/ssls/1", value), kind: String::new() };
+            let event = prefix.event(&replaced).unwrap();
+            assert!(event.entry.is_some(), "what cannot be read is not gone: a host's policy would go with it");
+        }
     }
 
     #[test]

@@ -164,6 +164,9 @@ fn a_route_takes_from_its_service_what_it_has_not_and_follows_it() {
     assert_eq!(second.hosts, [HostPattern::parse("own.test").unwrap()]);
     assert_eq!((second.paths[0].to_string(), &*second.upstreams[0].name), ("/v1/*".to_owned(), "upstreams/9"));
     assert!(bench.upstream("services/5").unwrap().is_ok());
+    bench.put("routes/4", &json!({"uri": "/../admin/*", "service_id": 5}));
+    assert_eq!(bench.fault("4").field, "uri", "nothing leads out of the prefix");
+    bench.delete("routes/4");
     bench.put("services/5", &json!({"plugins": {"key-auth": {}}, "upstream": nodes()}));
     assert!(
         bench.fault("1").message.ends_with("is refused: plugins: unknown plugin [key-auth]"),
@@ -453,6 +456,42 @@ fn an_ssl_that_cannot_be_honoured_refuses_its_hosts_and_names_the_field() {
     assert_eq!(bench.tls("1").unwrap().unwrap_err().field, "snis");
     bench.write("ssls/1", "x");
     assert_eq!(bench.tls("1").unwrap().unwrap_err().field, "value");
+}
+
+#[test]
+fn an_ssl_that_cannot_be_read_keeps_its_hosts_from_others_from_the_first_text_on() {
+    let host = HostPattern::parse("x.a.test").unwrap();
+    let pair = r#""cert":"-----A","key":"-----K","client":{"ca":"-----"}"#;
+    for hosts in [
+        r#""snis":"x.a.test""#,
+        r#""snis":{"1":"x.a.test"}"#,
+        r#""sni":["x.a.test"]"#,
+        r#""sni":"x.a.test ""#,
+        r#""sni":"x.a.test","snis":7"#,
+    ] {
+        let mut bench = Bench::new();
+        bench.write("ssls/1", &format!("{{{hosts},{pair}}}"));
+        let tls = bench.tls("1").unwrap().unwrap();
+        assert_eq!(tls.hosts, [host.clone()], "{hosts}");
+        assert!(!matches!(tls.client_auth, Ok(None)), "{hosts}");
+    }
+    for text in [
+        format!("\u{feff}{{\"sni\":\"x.a.test\",{pair}}}"),
+        format!("{{\"sni\":\"x.a.test\",{pair}}}}}"),
+        format!("{{\"sni\" : \"x.a.test\",{pair}"),
+        format!("{{\"snis\":[\"x.a.test\"],{pair},\"depth\":1e400}}"),
+        format!("{{{pair},\"snis\":[\"x.a.test"),
+        format!("[{{\"sni\":\"x.a.test\",{pair}}}]"),
+    ] {
+        let mut bench = Bench::new();
+        bench.write("ssls/1", &text);
+        let tls = bench.tls("1").unwrap().unwrap();
+        assert_eq!(tls.hosts, [host.clone()], "{text}");
+        assert!(tls.certificates.is_err() && tls.client_auth.is_err(), "{text}");
+    }
+    let mut bench = Bench::new();
+    bench.write("ssls/1", r#"{"sni":"*"#);
+    assert!(bench.tls("1").unwrap().is_err(), "one broken text does not close every host");
 }
 
 #[test]
