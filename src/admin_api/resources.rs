@@ -362,14 +362,20 @@ fn object(sent: Option<Value>) -> Result<Value, Failure> {
 
 /// The id, by the path or the resource itself, which has it from then on.
 fn identify(place: &Place, value: &mut Value) -> Result<String, Failure> {
-    let text = |id: &Value| id.as_str().map_or_else(|| id.to_string(), str::to_owned);
-    let own = value.get("id").map(text);
-    // No path leads to them.
-    if own.as_deref().is_some_and(|id| id == "." || id == "..") {
-        return Err(Failure::bad(format!("wrong {} id", title(place.kind))));
-    }
+    let wrong = || Failure::bad(format!("wrong {} id", title(place.kind)));
+    let own = match value.get("id") {
+        None => None,
+        // No path leads to them.
+        Some(Value::String(id)) if id == "." || id == ".." => return Err(wrong()),
+        Some(Value::String(id)) => Some(id.clone()),
+        // A number from 1 on, as far as JSON's numbers are whole for everyone (RFC 8259 section 6).
+        Some(id) => match id.as_u64() {
+            Some(number @ 1..=0x1f_ffff_ffff_ffff) => Some(number.to_string()),
+            _ => return Err(wrong()),
+        },
+    };
     match (&place.id, own) {
-        (Some(id), Some(own)) if *id != own => Err(Failure::bad(format!("wrong {} id", title(place.kind)))),
+        (Some(id), Some(own)) if *id != own => Err(wrong()),
         (Some(id), _) => {
             value["id"] = id.as_str().into();
             Ok(id.clone())

@@ -6,10 +6,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use http::Response;
+use http_body_util::BodyExt;
 use tokio::process::Command;
 
-use crate::objects::tls;
+use crate::objects::{route_for_everything, tls};
 use crate::stage::Stage;
+use crate::upstream::{self, Recorder, text};
 
 /// How many of its 145 tests must pass, as many as of `HAProxy`; it skips one itself.
 const PASSED: u32 = 144;
@@ -22,16 +25,29 @@ fn count(summary: &str, what: &str) -> Option<u32> {
     summary.split(", ").find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
 }
 
+/// An upstream that answers a request when all of it is there: an answer before that would end the stream whose rules h2spec is about
+/// to break.
+async fn patient() -> Recorder {
+    upstream::serve(|request| async {
+        let _ = request.into_body().collect().await;
+        Response::new(text("hello"))
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn h2spec_over_tls() {
     // It connects to a name, so that it sends SNI.
+    let upstream = patient().await;
     let stage = Stage::new([tls("h2spec", &["localhost"])]).await;
+    stage.apply(route_for_everything(upstream.address));
     passes(&["--port", &stage.https.port().to_string(), "--tls", "--insecure"], &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn h2spec_in_the_clear() {
-    let stage = Stage::new([]).await;
+    let upstream = patient().await;
+    let stage = Stage::new(route_for_everything(upstream.address)).await;
     // What does not begin like HTTP/2 is a request of HTTP/1 there, and is answered with 400.
     let other = ["2: Sends invalid connection preface"];
     passes(&["--port", &stage.http.port().to_string()], &other).await;
