@@ -36,7 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("snapshot", &["alarm", "body", "model", "pool", "trust"]),
     ("source", &["api", "keyring", "model", "readiness", "resource", "store", "world"]),
     ("status", &["api", "compile", "model"]),
-    ("store", &["keyring", "trust"]),
+    ("store", &["keyring", "possession", "trust"]),
     ("trust", &["model"]),
     ("world", &["model"]),
 ];

@@ -5,18 +5,16 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
 
 use super::certificate::certificate;
 use super::data::{data, entries};
 use super::policy::CA_KEYS;
 use super::{Context, TlsContext};
 use crate::model::{DataRef, Invalid, Kind, ObjectKey, ObjectRef, Reason, UpstreamProtocol, UpstreamTls, VerifyServer};
-use crate::possession::{tls12_signature, tls13_signature};
+use crate::possession::AnyServer;
 use crate::snapshot::{Carried, ClientTls, Inputs};
 use crate::trust;
 use crate::world::World;
@@ -153,7 +151,7 @@ fn client_config(
     let builder = match verify {
         Verify::No => {
             let algorithms = provider.signature_verification_algorithms;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer { algorithms }))
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer::new(algorithms)))
         }
         Verify::Roots(certificates) => {
             let mut roots = RootCertStore::empty();
@@ -174,45 +172,4 @@ fn client_config(
         Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
         None => builder.with_no_client_auth(),
     })
-}
-
-/// Accepts whatever certificate an endpoint shows, as APISIX does, but has it hold the key.
-#[derive(Debug)]
-struct AnyServer {
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        tls12_signature(&self.algorithms, message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        tls13_signature(&self.algorithms, message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }

@@ -28,6 +28,9 @@ pub(super) struct Exchange {
     pub(super) bytes: u64,
     /// The client, where that is not the connection's peer.
     client: Option<Box<Client>>,
+    /// Whether the connection takes no further request after this one. Told when the exchange ends: an HTTP/2 client may take the news
+    /// (GOAWAY) for the end of this request too, where it comes before the answer (Java 17 does).
+    pub(super) closes: bool,
     /// Whether the response was given out to its end.
     pub(super) complete: bool,
     pub(super) downstream: Arc<Downstream>,
@@ -71,6 +74,7 @@ impl Exchange {
         Box::new(Self {
             bytes: 0,
             client,
+            closes: false,
             complete: false,
             downstream,
             endpoint: None,
@@ -160,5 +164,8 @@ impl Drop for Exchange {
             route.stats.count(counted);
         }
         access_log::write(&shared.log, self, duration, shared.settings.access_log_sample);
+        if self.closes {
+            self.downstream.close.notify_one(); // GOAWAY
+        }
     }
 }

@@ -263,7 +263,7 @@ pub(super) fn answered(
     exchange.status = Some(parts.status);
     exchange.upstream_status = Some(parts.status);
     if exchange.downstream.shared().draining.load(Ordering::Relaxed) {
-        close(&exchange, &mut parts.headers);
+        close(&mut exchange, &mut parts.headers);
     }
     Response::from_parts(parts, body(incoming, exchange))
 }
@@ -278,7 +278,7 @@ pub(super) fn failed(mut exchange: Box<Exchange>, error: &ProxyError) -> Respons
     if let Some(content_type) = exchange.grpc.take() {
         let mut response = grpc::refusal(error, content_type);
         if error.closes() || shared.draining.load(Ordering::Relaxed) {
-            close(&exchange, response.headers_mut());
+            close(&mut exchange, response.headers_mut());
         }
         return response.map(|()| ResponseBody::full(Bytes::new(), exchange));
     }
@@ -293,7 +293,7 @@ pub(super) fn failed(mut exchange: Box<Exchange>, error: &ProxyError) -> Respons
     headers.insert(SERVER, HeaderValue::from_static("portcullis"));
     headers.extend(fields.into_iter().flatten());
     if error.closes() || shared.draining.load(Ordering::Relaxed) {
-        close(&exchange, headers);
+        close(&mut exchange, headers);
     }
     response.map(|()| ResponseBody::full(bytes, exchange))
 }
@@ -308,9 +308,9 @@ fn silenced(mut exchange: Box<Exchange>, error: &ProxyError) -> NoAnswer {
 }
 
 /// Announces that the connection takes no further request.
-fn close(exchange: &Exchange, headers: &mut http::HeaderMap) {
+fn close(exchange: &mut Exchange, headers: &mut http::HeaderMap) {
     if exchange.is_http2() {
-        exchange.downstream.close.notify_one(); // GOAWAY
+        exchange.closes = true;
     } else {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

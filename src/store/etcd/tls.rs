@@ -5,12 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, RootCertStore};
 
+use crate::possession::AnyServer;
 use crate::trust;
 
 /// How TLS to etcd is done.
@@ -101,7 +100,8 @@ impl Files {
         let builder = if self.tls.verify {
             builder.with_root_certificates(self.roots(read.ca.as_deref())?)
         } else {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer { provider: provider.clone() }))
+            let any = AnyServer::new(provider.signature_verification_algorithms);
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(any))
         };
         let mut config = match &read.identity {
             // By a resolver, because rustls' own way refuses certificates of X.509 v1.
@@ -136,14 +136,8 @@ impl Files {
     fn identity(&self, provider: &CryptoProvider, certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
         let (certificate_path, key_path) = self.tls.identity.as_ref().ok_or("no certificate is configured")?;
         let (certificate_path, key_path) = (certificate_path.display(), key_path.display());
-        let chain = trust::certificates(certificate).map_err(|why| format!("{certificate_path}: {why}"))?;
-        let key = trust::private_key(key).map_err(|why| format!("{key_path}: {why}"))?;
-        let key = provider.key_provider.load_private_key(key);
-        let key = key.map_err(|_| format!("{key_path}: the key is of no usable kind"))?;
-        let holder = trust::public_key(&chain[0]);
-        if key.public_key().is_some_and(|public| Some(public) != holder) {
-            return Err(format!("{key_path}: the key does not belong to the certificate in {certificate_path}"));
-        }
+        let pair = trust::pair(provider.key_provider, certificate, key);
+        let (chain, key) = pair.map_err(|why| format!("{certificate_path} and {key_path}: {why}"))?;
         Ok(CertifiedKey::new(chain, key))
     }
 }
@@ -151,45 +145,4 @@ impl Files {
 fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, String> {
     let path = path.as_ref();
     fs::read(path).map_err(|error: io::Error| format!("{}: cannot be read: {error}", path.display()))
-}
-
-/// Accepts whatever certificate etcd shows, but has it hold the key.
-#[derive(Debug)]
-struct AnyServer {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
