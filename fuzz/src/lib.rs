@@ -7,7 +7,7 @@ mod proxy_protocol;
 #[path = "../../src/trust/mod.rs"]
 pub mod trust;
 
-/// Whom the header of the PROXY protocol at the begin of `bytes` names, and how many bytes it has. `None` where it is none.
+/// Which client the header of the PROXY protocol at the begin of `bytes` names, if it names one, and how many bytes it has. `None` where it is none.
 pub fn proxy_header(bytes: &[u8]) -> Option<(Option<std::net::SocketAddr>, usize)> {
     let mut rest = bytes;
     let read = {
@@ -16,5 +16,9 @@ pub fn proxy_header(bytes: &[u8]) -> Option<(Option<std::net::SocketAddr>, usize
     };
     // A slice is never waited for.
     let std::task::Poll::Ready(Ok(named)) = read else { return None };
-    Some((named, bytes.len() - rest.len()))
+    let client = match named {
+        proxy_protocol::Named::Client(address) => Some(address),
+        proxy_protocol::Named::Own | proxy_protocol::Named::Unknown => None,
+    };
+    Some((client, bytes.len() - rest.len()))
 }

@@ -14,13 +14,13 @@ use crate::objects::{route_for_everything, tls};
 use crate::stage::Stage;
 use crate::upstream::{self, Recorder, text};
 
-/// How many of its 145 tests must pass, as many as of `HAProxy`; it skips one itself.
-const PASSED: u32 = 144;
+/// How many tests it has. All pass over TLS, and all but one in the clear (`HAProxy`: 144).
+const TESTS: u32 = 145;
 
 /// How long h2spec waits for each frame, in seconds: a busy machine is no fault.
 const PATIENCE: &str = "10";
 
-/// The number before `what` in `145 tests, 144 passed, 1 skipped, 0 failed`.
+/// The number before `what` in `145 tests, 144 passed, 0 skipped, 1 failed`.
 fn count(summary: &str, what: &str) -> Option<u32> {
     summary.split(", ").find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
 }
@@ -53,19 +53,31 @@ async fn h2spec_in_the_clear() {
     passes(&["--port", &stage.http.port().to_string()], &other).await;
 }
 
-/// Passes every test but those `failing`.
+/// Passes every test but those `failing`. One that fails is asked for a second time: h2spec sends what is right and then what is not, and on a
+/// busy machine an answer to the first may come between the two, which it takes for ours to the second.
 async fn passes(arguments: &[&str], failing: &[&str]) {
+    let expected: BTreeSet<_> = failing.iter().map(|test| (*test).to_owned()).collect();
+    let (mut failed, mut text) = run(arguments).await;
+    if failed != expected {
+        let (again, second) = run(arguments).await;
+        failed = failed.intersection(&again).cloned().collect();
+        text = format!("{text}\n{second}");
+    }
+    assert_eq!(failed, expected, "{text}");
+}
+
+/// Runs h2spec: which tests fail, and what it prints.
+async fn run(arguments: &[&str]) -> (BTreeSet<String>, String) {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/.tools/bin/h2spec");
     let mut command = Command::new(&program);
     command.args(["--host", "localhost"]).args(arguments);
     command.args(["--timeout", PATIENCE]).stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(Duration::from_secs(600), command.output()).await.expect("h2spec does not end");
     let output = output.unwrap_or_else(|error| panic!("{}: {error}; `e2e/run interop` builds it", program.display()));
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let summary = text.lines().rev().find(|line| line.contains(" tests, ")).unwrap_or_else(|| panic!("{text}"));
     println!("h2spec: {summary}");
-    let failed: BTreeSet<_> =
-        text.lines().filter_map(|line| line.split_once('×')).map(|(_, test)| test.trim()).collect();
-    assert_eq!(failed, failing.iter().copied().collect(), "{text}");
-    assert!(count(summary, "passed").is_some_and(|passed| passed >= PASSED), "{text}");
+    assert_eq!(count(summary, "tests"), Some(TESTS), "{text}");
+    let failed = text.lines().filter_map(|line| line.split_once('×')).map(|(_, test)| test.trim().to_owned()).collect();
+    (failed, text)
 }
