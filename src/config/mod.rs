@@ -17,8 +17,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::Value;
-
 pub use self::deployment::{AdminApi, AdminKey, AdminTls, Etcd, EtcdTls, Provider, Role};
 pub use self::file::{Found, find};
 use self::reader::Section;
@@ -118,17 +116,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<(Self, Vec<Warning>), Vec<Error>> {
-        let whole = |message: String| vec![Error::new("", message)];
-        // As YAML 1.2 has them: `on` and `n` are texts.
-        let options = serde_saphyr::options! { strict_booleans: true };
-        let mut value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-            let at = error.location().map(|location| format!("line {}: ", location.line())).unwrap_or_default();
-            whole(format!("{at}{}", error.without_snippet()))
-        })?;
-        if value.is_null() {
-            value = Value::Object(serde_json::Map::default());
-        }
-        variables::fill_in(&mut value, "", &variable).map_err(|error| vec![error])?;
+        let value = variables::read(text, &variable).map_err(|error| vec![error])?;
         let warnings = keys::check(&value)?;
         let root = Section::root(&value);
         let (apisix, nginx) = (root.section("apisix"), root.section("nginx_config"));

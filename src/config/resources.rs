@@ -35,14 +35,7 @@ pub fn resources(text: &str, variable: impl Fn(&str) -> Option<String>) -> Resul
     if last != Some(END) {
         return Err(Error::new("", format!("is not whole: its last line is not `{END}`")));
     }
-    let options = serde_saphyr::options! { strict_booleans: true };
-    let mut value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let at = error.location().map(|location| format!("line {}: ", location.line())).unwrap_or_default();
-        // Without a piece of the file: it may hold private keys.
-        Error::new("", format!("{at}{}", error.without_snippet()))
-    })?;
-    variables::fill_in(&mut value, "", &variable)?;
-    let lists = match value {
+    let lists = match variables::read(text, &variable)? {
         Value::Null => Map::new(),
         Value::Object(lists) => lists,
         _ => return Err(Error::new("", "must be a map of lists, such as `routes`")),

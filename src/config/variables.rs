@@ -1,4 +1,4 @@
-//! `${{NAME}}` and `${{NAME:=default}}` in texts.
+//! YAML with `${{NAME}}` and `${{NAME:=default}}` in its texts.
 
 use std::sync::LazyLock;
 
@@ -10,12 +10,26 @@ use super::Error;
 static VARIABLE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\$\{\{\s*(?<name>\w+)\s*(?::=(?<default>.*?))?\}\}").ok());
 
+/// Reads YAML, with environment variables put into its texts. As YAML 1.2 has them, `on` and `n` are texts.
+///
+/// # Errors
+/// When it is no YAML, or a variable is not set and has no default. Nothing of the file is repeated: it may hold private keys.
+pub(super) fn read(text: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<Value, Error> {
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let mut value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let at = error.location().map(|location| format!("line {}: ", location.line())).unwrap_or_default();
+        Error::new("", format!("{at}{}", error.without_snippet()))
+    })?;
+    fill_in(&mut value, "", variable)?;
+    Ok(value)
+}
+
 /// Puts environment variables into every text of `value`. A text that was nothing but variables and now is a number or a truth value
 /// becomes one (APISIX).
 ///
 /// # Errors
 /// When a variable is not set and has no default.
-pub(super) fn fill_in(value: &mut Value, key: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<(), Error> {
+fn fill_in(value: &mut Value, key: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<(), Error> {
     match value {
         Value::Array(items) => items
             .iter_mut()
